@@ -1,0 +1,97 @@
+public import Compiler
+public import Models
+public import Vocabulary
+
+/// A place where layers run: the CPU, a GPU, or nothing at all.
+public protocol Backend: Sendable {
+  /// The name shown to people.
+  var name: String { get }
+
+  /// Compute units that runs may share out.
+  var computeUnits: Int { get }
+
+  /// Makes a program ready: packs its weights, plans its memory, prepares its kernels.
+  ///
+  /// - Throws: `ModelError`, naming the node that cannot run here.
+  func load(_ program: Program, options: LoadOptions) throws(ModelError) -> any LoadedModel
+}
+
+/// What a model is made ready for.
+public struct LoadOptions: Sendable {
+  /// The most samples of one batch; 1 for a model that is not batched.
+  public var maximumBatch: Int
+  /// Numbers of units for which kernels are made at load.
+  public var units: [Int]
+
+  /// What a model is made ready for.
+  public init(maximumBatch: Int, units: [Int]) {
+    self.maximumBatch = maximumBatch
+    self.units = units
+  }
+}
+
+/// A program on a backend. Safe to use from several threads, each with its own workspace.
+public protocol LoadedModel: AnyObject, Sendable {
+  /// What each layer takes of memory, in running order.
+  var layers: [LayerFootprint] { get }
+
+  /// Makes memory for one batch.
+  ///
+  /// - Parameters:
+  ///   - samples: The number of samples; at most the maximum batch of the load options.
+  ///   - inputShapes: The shapes of the graph's inputs, batch included.
+  /// - Throws: `ModelError`, when the shapes do not fit the program.
+  func makeWorkspace(samples: Int, inputShapes: [[Int]]) throws(ModelError) -> any Workspace
+
+  /// Runs consecutive layers on some samples of a batch and returns when they are done.
+  ///
+  /// The samples go through the layers together; for a layer with a smaller layer batch the caller
+  /// calls once for each part. Layers before `layers` must have run on these samples.
+  ///
+  /// - Throws: `ModelError`, when the values of the inputs make the network impossible to run.
+  func run(
+    _ layers: Range<Int>, samples: Range<Int>, in workspace: any Workspace, units: Int
+  ) throws(ModelError)
+}
+
+/// The memory of one batch on its way through a model: inputs, activations, scratch, outputs.
+public protocol Workspace: AnyObject {
+  /// The samples it was made for.
+  var samples: Int { get }
+
+  /// The bytes it holds.
+  var byteCount: ByteCount { get }
+
+  /// Copies the elements of an input for some samples: dense, row-major.
+  func setInput(_ index: Int, samples: Range<Int>, from elements: UnsafeRawBufferPointer)
+
+  /// Sets a whole input, strings included.
+  func setInput(_ index: Int, to tensor: Tensor)
+
+  /// The shape of an output once its layer has run; the batch is its first dimension when samples
+  /// are independent.
+  func outputShape(_ index: Int) -> [Int]
+
+  /// Copies an output for some samples.
+  func output(_ index: Int, samples: Range<Int>) -> Tensor
+}
+
+/// What one layer takes of memory.
+public struct LayerFootprint: Sendable {
+  /// The name of the layer.
+  public var name: String
+  /// Bytes of weights in the form that the kernels read.
+  public var weights: ByteCount
+  /// Bytes per sample that live across the border after the layer.
+  public var activations: ByteCount
+  /// Bytes of scratch for a layer batch of one sample.
+  public var scratch: ByteCount
+
+  /// What one layer takes of memory.
+  public init(name: String, weights: ByteCount, activations: ByteCount, scratch: ByteCount) {
+    self.name = name
+    self.weights = weights
+    self.activations = activations
+    self.scratch = scratch
+  }
+}

@@ -1,0 +1,18 @@
+#define _GNU_SOURCE
+#include "CLinux.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <sys/resource.h>
+
+void stowage_thread_name(const char *name) {
+  char kept[16];
+  strncpy(kept, name, sizeof kept - 1);
+  kept[sizeof kept - 1] = '\0';
+  pthread_setname_np(pthread_self(), kept);
+}
+
+int64_t stowage_thread_major_faults(void) {
+  struct rusage usage;
+  return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_majflt : 0;
+}

@@ -1,0 +1,41 @@
+/// Every upper bound on what comes from outside, with its reason.
+public enum Limits {
+  /// Bytes of a request line and its headers together.
+  public static let requestHeadBytes = 32 << 10
+
+  /// Headers in one request.
+  public static let headerCount = 100
+
+  /// Bytes of a request body, also after decoding: Triton's default, which clients expect.
+  public static let requestBodyBytes = 64 << 20
+
+  /// Chunks in one chunked body: more is an attack on memory, not a client.
+  public static let chunksPerBody = 65_536
+
+  /// Nesting of a JSON body.
+  public static let jsonDepth = 100
+
+  /// Dimensions of a tensor.
+  public static let tensorRank = 8
+
+  /// Elements of one tensor, so that byte sizes never overflow.
+  public static let tensorElements = 1 << 40
+
+  /// Inputs or outputs named in one request.
+  public static let tensorsPerRequest = 256
+
+  /// Nodes of one graph, subgraphs included.
+  public static let graphNodes = 200_000
+
+  /// Bytes of one ONNX file: the wire format's own bound.
+  public static let modelFileBytes = 1 << 40
+
+  /// Open connections.
+  public static let connections = 4096
+
+  /// Requests waiting for one model when nothing else is asked for.
+  public static let queuedRequestsPerModel = 256
+
+  /// Samples of one batch when nothing else is asked for.
+  public static let samplesPerBatch = 32
+}
