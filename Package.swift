@@ -15,7 +15,9 @@ let strict: [SwiftSetting] = [
 /// Numeric kernels: arithmetic on indices that the callers have already checked.
 #if arch(x86_64)
   let kernels: [SwiftSetting] =
-    strict + [.unsafeFlags(["-Ounchecked", "-Xcc", "-march=x86-64-v3"], .when(configuration: .release))]
+    strict + [
+      .unsafeFlags(["-Ounchecked", "-Xcc", "-march=x86-64-v3"], .when(configuration: .release))
+    ]
 #else
   let kernels: [SwiftSetting] =
     strict + [.unsafeFlags(["-Ounchecked"], .when(configuration: .release))]
@@ -35,7 +37,8 @@ let package = Package(
       name: "Stowage",
       dependencies: [
         "API", "Network", "HTTP", "Engine", "CPUBackend", "ReferenceBackend", "NullBackend",
-        "Backend", "Compiler", "Models", "Scheduling", "Simulation", "Metrics", "Vocabulary", "CCurl",
+        "Backend", "Compiler", "Models", "Scheduling", "Simulation", "Metrics", "Vocabulary",
+        "CCurl",
         "CLinux",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
@@ -43,7 +46,8 @@ let package = Package(
       swiftSettings: strict),
 
     // Sockets, epoll loops, connections: bytes in, bytes out.
-    .target(name: "Network", dependencies: ["HTTP", "Vocabulary", "CLinux"], swiftSettings: strict),
+    .target(
+      name: "Network", dependencies: ["HTTP", "Vocabulary", "CLinux"], swiftSettings: strict),
     // Pure HTTP/1.1: request head, chunked bodies, responses.
     .target(name: "HTTP", dependencies: ["Vocabulary"], swiftSettings: strict),
     // The Open Inference Protocol: routes, JSON and binary tensors, errors.
@@ -72,7 +76,9 @@ let package = Package(
     // Where layers run.
     .target(
       name: "CPUBackend",
-      dependencies: ["Backend", "Compiler", "Models", "Reference", "Vocabulary", "COneDNN", "CLinux"],
+      dependencies: [
+        "Backend", "Compiler", "Models", "Reference", "Vocabulary", "COneDNN", "CLinux",
+      ],
       swiftSettings: kernels),
     .target(
       name: "ReferenceBackend",
@@ -101,7 +107,8 @@ let package = Package(
     .target(name: "CLinux"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
     .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),
-    .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+    .systemLibrary(
+      name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
 
     // Tests mirror Sources.
     .testTarget(name: "VocabularyTests", dependencies: ["Vocabulary"], swiftSettings: strict),
@@ -145,7 +152,8 @@ let package = Package(
     .testTarget(
       name: "ReferenceTests", dependencies: ["Reference", "Models", "Vocabulary"],
       swiftSettings: strict),
-    .testTarget(name: "ModelsTests", dependencies: ["Models", "Vocabulary"], swiftSettings: strict),
+    .testTarget(
+      name: "ModelsTests", dependencies: ["Models", "Vocabulary"], swiftSettings: strict),
     // The built binary as its users meet it: real sockets, real files, real signals.
     .testTarget(name: "StowageTests", dependencies: ["Vocabulary"], swiftSettings: strict),
     // The house rules, checked on the sources themselves.

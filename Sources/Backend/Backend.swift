@@ -30,7 +30,9 @@ public struct LoadOptions: Sendable {
   }
 }
 
-/// A program on a backend. Safe to use from several threads, each with its own workspace.
+/// A program on a backend.
+///
+/// Safe to use from several threads, each with its own workspace.
 public protocol LoadedModel: AnyObject, Sendable {
   /// What each layer takes of memory, in running order.
   var layers: [LayerFootprint] { get }
