@@ -98,13 +98,16 @@ public struct Graph: Sendable {
   public var inputs: [ValueID]
   /// What a request gets back.
   public var outputs: [ValueID]
-  /// In a subgraph, names it reads from the graphs around it, by the value that stands for each.
-  public var captures: [(value: ValueID, outerName: String)]
+  /// In a subgraph, the values that come from around it: one for each of its node's last inputs.
+  ///
+  /// A node with subgraphs lists what they read from outside after its own inputs, so that every
+  /// dependency shows in `Node.inputs`; all its subgraphs have equally many captures.
+  public var captures: [ValueID]
 
   /// A network as a file describes it.
   public init(
     name: String, values: [Value], nodes: [Node], inputs: [ValueID], outputs: [ValueID],
-    captures: [(value: ValueID, outerName: String)] = []
+    captures: [ValueID] = []
   ) {
     self.name = name
     self.values = values
