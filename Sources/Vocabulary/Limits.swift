@@ -27,6 +27,15 @@ public enum Limits {
   /// Nodes of one graph, subgraphs included.
   public static let graphNodes = 200_000
 
+  /// Subgraphs and functions inside one another: the reader calls itself for each.
+  public static let graphNesting = 16
+
+  /// The oldest operator set version whose operators all behave as implemented.
+  public static let oldestOpset = 7
+
+  /// The newest operator set version whose changes are implemented.
+  public static let newestOpset = 28
+
   /// Bytes of one ONNX file: the wire format's own bound.
   public static let modelFileBytes = 1 << 40
 
