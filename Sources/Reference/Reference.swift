@@ -1,7 +1,13 @@
 public import Models
 
 /// Every operator in plain Swift, written to be obviously right rather than fast.
+///
+/// Real numbers are computed in double precision and rounded once, integers in 128 bits and
+/// truncated once, so that no operator has an overflow or a rounding of its own.
 public enum Reference {
+  /// An operator: node and inputs to outputs.
+  typealias Operator = @Sendable (Call) throws(ModelError) -> [Tensor?]
+
   /// Applies one node to its inputs.
   ///
   /// - Parameters:
@@ -10,8 +16,66 @@ public enum Reference {
   /// - Returns: One tensor per output of the node, left-out ones included as nil.
   /// - Throws: `ModelError`, when the operator is not known or its inputs do not fit.
   public static func evaluate(_ node: Node, _ inputs: [Tensor?]) throws(ModelError) -> [Tensor?] {
-    throw ModelError(
-      "Node '\(node.name)' uses operator \(node.operation) of opset \(node.opset), "
-        + "which is not supported.")
+    guard let apply = table[Self.key(node.domain, node.operation)] else {
+      throw ModelError(
+        "Node '\(node.name)' uses operator \(node.operation) of opset \(node.opset), "
+          + "which is not supported.")
+    }
+    return try apply(Call(node: node, inputs: inputs))
+  }
+
+  /// Whether an operator is known at all.
+  public static func knows(_ operation: String, domain: String) -> Bool {
+    table[key(domain, operation)] != nil
+  }
+
+  static func key(_ domain: String, _ operation: String) -> String {
+    domain.isEmpty || domain == "ai.onnx" ? operation : "\(domain).\(operation)"
+  }
+
+  /// Every operator by its name, domain in front where it is not the standard one.
+  static let table: [String: Operator] = {
+    var table: [String: Operator] = [:]
+    for family in [
+      elementwise, activations, comparisons, shaping, slicing, joining, convolutions, pooling,
+      normalisations, products, reductions, creations, casts, fused,
+    ] { table.merge(family) { _, new in new } }
+    return table
+  }()
+}
+
+/// One application of a node: its attributes and inputs, with errors that name it.
+struct Call {
+  let node: Node
+  let inputs: [Tensor?]
+
+  /// A sentence about this node.
+  func error(_ sentence: String) -> ModelError {
+    ModelError("Node '\(node.name)' (\(node.operation), opset \(node.opset)): \(sentence)")
+  }
+
+  /// An input that must be there.
+  func input(_ index: Int) throws(ModelError) -> Tensor {
+    guard index < inputs.count, let tensor = inputs[index] else {
+      throw error("input \(index) is missing.")
+    }
+    return tensor
+  }
+
+  /// An input that may be left out.
+  func optional(_ index: Int) -> Tensor? { index < inputs.count ? inputs[index] : nil }
+
+  /// Integers that older opsets give as an attribute and newer ones as an input.
+  func integers(_ name: String, orInput index: Int) -> [Int]? {
+    if let values = node.ints(name) { return values }
+    return optional(index)?.integers().map { Int($0) }
+  }
+
+  /// An axis between -rank and rank - 1, made non-negative.
+  func axis(_ axis: Int, rank: Int) throws(ModelError) -> Int {
+    guard axis >= -rank, axis < max(rank, 1) else {
+      throw error("axis \(axis) does not exist in a tensor of rank \(rank).")
+    }
+    return axis < 0 ? axis + rank : axis
   }
 }

@@ -1,0 +1,173 @@
+import Models
+import Vocabulary
+
+/// Kernel, strides, dilations and pads of a convolution or pool over any number of spatial axes.
+struct Window {
+  var kernel: [Int]
+  var strides: [Int]
+  var dilations: [Int]
+  var before: [Int]
+  var after: [Int]
+
+  /// Reads the attributes of a node; `auto_pad` is resolved for the input's spatial sizes.
+  init(_ call: Call, kernel: [Int], input: [Int]) throws(ModelError) {
+    let rank = kernel.count
+    let ones = [Int](repeating: 1, count: rank)
+    self.kernel = kernel
+    strides = call.node.ints("strides") ?? ones
+    dilations = call.node.ints("dilations") ?? ones
+    let pads = call.node.ints("pads") ?? [Int](repeating: 0, count: 2 * rank)
+    guard strides.count == rank, dilations.count == rank, pads.count == 2 * rank,
+      input.count == rank, strides.allSatisfy({ $0 > 0 }), dilations.allSatisfy({ $0 > 0 }),
+      kernel.allSatisfy({ $0 > 0 })
+    else { throw call.error("kernel, strides, dilations and pads do not fit the input.") }
+    before = Array(pads[..<rank])
+    after = Array(pads[rank...])
+    let rule = call.node.string("auto_pad", default: "NOTSET")
+    for axis in 0..<rank where rule.hasPrefix("SAME") {
+      let reach = dilations[axis] * (kernel[axis] - 1) + 1
+      let output = (input[axis] + strides[axis] - 1) / strides[axis]
+      let total = max(0, (output - 1) * strides[axis] + reach - input[axis])
+      before[axis] = rule == "SAME_UPPER" ? total / 2 : total - total / 2
+      after[axis] = total - before[axis]
+    }
+    if rule == "VALID" {
+      before = [Int](repeating: 0, count: rank)
+      after = before
+    }
+  }
+
+  /// Output size along an axis; with `ceiling`, windows that start inside the padded input count.
+  func output(_ axis: Int, input: Int, ceiling: Bool = false) -> Int {
+    let reach = dilations[axis] * (kernel[axis] - 1) + 1
+    let room = input + before[axis] + after[axis] - reach
+    guard room >= 0 else { return 0 }
+    var size = room / strides[axis] + 1
+    if ceiling, room % strides[axis] != 0, size * strides[axis] < input + before[axis] {
+      size += 1
+    }
+    return size
+  }
+
+  /// The same window with leading axes of size 1, so that three axes always do.
+  var threeAxes: Window {
+    var copy = self
+    while copy.kernel.count < 3 {
+      copy.kernel.insert(1, at: 0)
+      copy.strides.insert(1, at: 0)
+      copy.dilations.insert(1, at: 0)
+      copy.before.insert(0, at: 0)
+      copy.after.insert(0, at: 0)
+    }
+    return copy
+  }
+}
+
+extension Reference {
+  /// Convolutions.
+  static let convolutions: [String: Operator] = [
+    "Conv": { (call) throws(ModelError) in
+      let x = try call.input(0)
+      let sum = try convolve(call, x.floats(), x.shape, bias: call.optional(2))
+      return [.from(reals: sum.values.map { Double($0) }, x.type, sum.shape)]
+    }
+  ]
+
+  /// Sums a convolution in single precision.
+  static func convolve(
+    _ call: Call, _ x: [Float], _ shape: [Int], bias: Tensor?
+  ) throws(ModelError) -> (values: [Float], shape: [Int]) {
+    let weights = try call.input(1)
+    let groups = call.node.int("group", default: 1)
+    guard shape.count >= 3, shape.count <= 5, weights.shape.count == shape.count, groups > 0,
+      weights.shape[1] * groups == shape[1], weights.shape[0] % groups == 0
+    else {
+      throw call.error("weights \(weights.shape) in \(groups) groups do not fit input \(shape).")
+    }
+    let window = try Window(
+      call, kernel: Array(weights.shape[2...]), input: Array(shape[2...]))
+    let output = (0..<window.kernel.count).map { window.output($0, input: shape[2 + $0]) }
+    let full = [shape[0], weights.shape[0]] + output
+    guard output.allSatisfy({ $0 > 0 }) else {
+      throw call.error("the kernel is larger than the padded input \(shape).")
+    }
+    var result = [Float](repeating: 0, count: full.elementCount)
+    let job = DirectConvolution(
+      window: window.threeAxes, input: threeAxes(shape), output: threeAxes(full), groups: groups)
+    let (w, b) = (weights.floats(), bias?.floats())
+    for sample in 0..<shape[0] {
+      for channel in 0..<full[1] { job.run(sample, channel, x, w, b?[channel] ?? 0, &result) }
+    }
+    return (result, full)
+  }
+
+  /// Batch, channels and exactly three spatial sizes.
+  static func threeAxes(_ shape: [Int]) -> [Int] {
+    Array(shape[..<2]) + [Int](repeating: 1, count: 5 - shape.count) + shape[2...]
+  }
+}
+
+/// A convolution by its definition, a row of outputs at a time.
+private struct DirectConvolution {
+  let window: Window
+  let input: [Int]
+  let output: [Int]
+  let groups: Int
+
+  func run(
+    _ sample: Int, _ channel: Int, _ x: [Float], _ w: [Float], _ bias: Float,
+    _ result: inout [Float]
+  ) {
+    let perGroup = input[1] / groups
+    let first = channel / (output[1] / groups) * perGroup
+    let plane = output[2] * output[3] * output[4]
+    let start = (sample * output[1] + channel) * plane
+    for index in start..<start + plane { result[index] = bias }
+    let taps = window.kernel.elementCount
+    for source in 0..<perGroup {
+      let weights = (channel * perGroup + source) * taps
+      let image = (sample * input[1] + first + source) * input[2] * input[3] * input[4]
+      forEachTap { tap, offset in
+        addTap(x, w[weights + tap], image, offset, start, &result)
+      }
+    }
+  }
+
+  private func forEachTap(_ body: (Int, (Int, Int, Int)) -> Void) {
+    var tap = 0
+    for depth in 0..<window.kernel[0] {
+      for row in 0..<window.kernel[1] {
+        for column in 0..<window.kernel[2] {
+          body(tap, (depth, row, column))
+          tap += 1
+        }
+      }
+    }
+  }
+
+  private func addTap(
+    _ x: [Float], _ weight: Float, _ image: Int, _ tap: (Int, Int, Int), _ start: Int,
+    _ result: inout [Float]
+  ) {
+    let shift = tap.2 * window.dilations[2] - window.before[2]
+    let step = window.strides[2]
+    let low = shift >= 0 ? 0 : (-shift + step - 1) / step
+    let high = min(output[4], (input[4] - shift + step - 1) / step)
+    guard low < high else { return }
+    for depth in 0..<output[2] {
+      let z = depth * window.strides[0] + tap.0 * window.dilations[0] - window.before[0]
+      guard z >= 0, z < input[2] else { continue }
+      for row in 0..<output[3] {
+        let y = row * window.strides[1] + tap.1 * window.dilations[1] - window.before[1]
+        guard y >= 0, y < input[3] else { continue }
+        let line = image + (z * input[3] + y) * input[4] + shift
+        let target = start + (depth * output[3] + row) * output[4]
+        x.withUnsafeBufferPointer { x in
+          result.withUnsafeMutableBufferPointer { result in
+            for column in low..<high { result[target + column] += weight * x[line + column * step] }
+          }
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,67 @@
+import Foundation
+import Models
+import Vocabulary
+
+extension Reference {
+  /// What fusion makes: each is the sequence of operators that it stands for.
+  static let fused: [String: Operator] = [
+    "stowage.FusedConv": { (call) throws(ModelError) in
+      let x = try call.input(0)
+      let sum = try convolve(call, x.floats(), x.shape, bias: call.optional(2))
+      return [try finish(call, sum.values.map { Double($0) }, x.type, sum.shape, residual: 3)]
+    },
+    "stowage.FusedGemm": { (call) throws(ModelError) in
+      let sum = try generalProduct(call)
+      return [try finish(call, sum.values, try call.input(0).type, sum.shape, residual: 3)]
+    },
+    "stowage.FusedMatMul": { (call) throws(ModelError) in
+      let (a, b) = (try call.input(0), try call.input(1))
+      var result = try matrixProduct(call, a, b)
+      if let bias = call.optional(2) {
+        result = try combine(call, result, bias, real: { $0 + $1 }, integer: { $0 + $1 })
+      }
+      return [try finish(call, result.reals(), a.type, result.shape, residual: 3)]
+    },
+  ]
+
+  /// Adds the residual, if there is one, and applies the activation.
+  private static func finish(
+    _ call: Call, _ values: [Double], _ type: ElementType, _ shape: [Int], residual: Int
+  ) throws(ModelError) -> Tensor {
+    var values = values
+    if let other = call.optional(residual) {
+      guard Broadcasting.shape([other.shape, shape]) == shape else {
+        throw call.error("a residual of shape \(other.shape) does not fit \(shape).")
+      }
+      let added = other.reals()
+      for (index, source) in Broadcasting.sources(of: other.shape, in: shape).enumerated() {
+        values[index] += added[source]
+      }
+    }
+    let activation = try activation(of: call)
+    return .from(reals: activation.map { values.map($0) } ?? values, type, shape)
+  }
+
+  /// The activation of a fused node, or nil for none.
+  static func activation(of call: Call) throws(ModelError) -> ((Double) -> Double)? {
+    let node = call.node
+    switch node.string("activation", default: "") {
+    case "": return nil
+    case "Relu": return { max($0, 0) }
+    case "Clip":
+      let low = Double(node.float("alpha", default: -.infinity))
+      let high = Double(node.float("beta", default: .infinity))
+      return { min(max($0, low), high) }
+    case "Sigmoid": return sigmoid
+    case "Silu": return { $0 * sigmoid($0) }
+    case "Tanh": return tanh
+    case "Gelu": return { gelu($0, approximate: false) }
+    case "GeluTanh": return { gelu($0, approximate: true) }
+    case "HardSwish": return { $0 * max(0, min(1, $0 / 6 + 0.5)) }
+    case "Mish": return { $0 * tanh(softplus($0)) }
+    case let name where ["LeakyRelu", "Elu", "HardSigmoid"].contains(name):
+      return parametric(name, node)
+    case let name: throw call.error("activation \(name) is not known.")
+    }
+  }
+}
