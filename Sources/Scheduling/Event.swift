@@ -1,10 +1,10 @@
 public import Vocabulary
 
-/// All that can happen to a scheduler.
+/// All that can happen to a policy.
 public enum Event: Sendable {
   /// A model can now be asked for.
   case modelAdded(ModelID, ModelProfile)
-  /// A model is gone; what waits for it is rejected.
+  /// A model is gone; what waits for it is rejected, what runs is finished.
   case modelRemoved(ModelID)
   /// A request was checked and wants its turn.
   case arrived(QueuedRequest)
@@ -14,6 +14,12 @@ public enum Event: Sendable {
   case runFinished(RunID, took: Duration)
   /// An executor could not do it; the requests of the batch are lost.
   case runFailed(RunID)
+  /// The pager has done what a page-in asked for.
+  case pagedIn(PageInID, took: Duration)
+  /// The pager could not do it; the batch that needs the weights is lost.
+  case pageInFailed(PageInID)
+  /// Memory may now hold this much.
+  case budgetChanged(ByteCount)
   /// The moment that a plan asked to be woken at.
   case tick
 }
@@ -47,44 +53,5 @@ public struct QueuedRequest: Sendable {
     self.shapeClass = shapeClass
     self.priority = priority
     self.deadline = deadline
-  }
-}
-
-/// What the scheduler knows of a model.
-public struct ModelProfile: Sendable {
-  /// Layers in running order.
-  public var layers: [LayerProfile]
-  /// The most samples of one batch; 1 for a model whose samples are not independent.
-  public var maximumBatch: Int
-  /// How long the first request of a batch may wait for company.
-  public var maximumQueueDelay: Duration
-  /// The most requests that may wait.
-  public var queueLimit: Int
-
-  /// What the scheduler knows of a model.
-  public init(
-    layers: [LayerProfile], maximumBatch: Int, maximumQueueDelay: Duration, queueLimit: Int
-  ) {
-    self.layers = layers
-    self.maximumBatch = maximumBatch
-    self.maximumQueueDelay = maximumQueueDelay
-    self.queueLimit = queueLimit
-  }
-}
-
-/// What the scheduler knows of a layer.
-public struct LayerProfile: Sendable {
-  /// Bytes of weights.
-  public var weights: ByteCount
-  /// Bytes per sample that live across the border after the layer.
-  public var activations: ByteCount
-  /// Bytes of scratch per sample of the layer batch.
-  public var scratch: ByteCount
-
-  /// What the scheduler knows of a layer.
-  public init(weights: ByteCount, activations: ByteCount, scratch: ByteCount) {
-    self.weights = weights
-    self.activations = activations
-    self.scratch = scratch
   }
 }

@@ -1,20 +1,48 @@
 public import Vocabulary
 
 /// What to do next, as data.
+///
+/// To be carried out in the order of the members: evictions at once, so that their memory is free
+/// before anything else takes it; page-ins one after another, in the background; each run when its
+/// plan arrives, because the weights that it needs are resident by then.
 public struct Plan: Sendable {
+  /// Weights to drop, at once and before anything else.
+  public var evictions: [Eviction] = []
   /// Requests that will not run, with the reason to tell their clients.
   public var rejections: [Rejection] = []
-  /// Batches that were formed, each before the first run that names it.
+  /// Requests whose samples are all through: their outputs can be copied and sent.
+  public var answers: [RequestID] = []
+  /// Batches that are over, after their last answer: their memory can be released.
+  public var completions: [BatchID] = []
+  /// Batches that were formed or that grew, each before the first run that names it.
   public var batches: [Batch] = []
+  /// The requests of `batches`, one batch after another.
+  public var members: [RequestID] = []
+  /// Weights to bring in, in this order.
+  public var pageIns: [PageIn] = []
   /// Work to hand to executors, in order.
   public var runs: [Run] = []
-  /// Batches whose requests can be answered.
-  public var completions: [BatchID] = []
   /// When to be woken with a tick, if nothing happens before.
   public var wakeAt: Instant?
 
   /// Nothing to do.
   public init() {}
+
+  /// The requests of a batch of this plan, in the order of their samples.
+  public func requests(of batch: Batch) -> ArraySlice<RequestID> { members[batch.requests] }
+
+  /// Empties the plan and keeps its memory, so that the next step allocates nothing.
+  public mutating func removeAll() {
+    evictions.removeAll(keepingCapacity: true)
+    rejections.removeAll(keepingCapacity: true)
+    answers.removeAll(keepingCapacity: true)
+    completions.removeAll(keepingCapacity: true)
+    batches.removeAll(keepingCapacity: true)
+    members.removeAll(keepingCapacity: true)
+    pageIns.removeAll(keepingCapacity: true)
+    runs.removeAll(keepingCapacity: true)
+    wakeAt = nil
+  }
 }
 
 /// A request that will not run.
@@ -31,6 +59,8 @@ public struct Rejection: Sendable, Equatable {
     case modelRemoved
     /// More samples than a batch of this model may hold.
     case tooManySamples(maximum: Int)
+    /// It can never fit: this much memory would be needed.
+    case insufficientMemory(needed: ByteCount)
     /// A run of the batch failed.
     case failed
   }
@@ -69,21 +99,25 @@ public struct Batch: Sendable, Equatable {
   public var id: BatchID
   /// The model that runs.
   public var model: ModelID
-  /// The requests, in the order of their samples in the batch.
-  public var requests: [RequestID]
-  /// The samples of all requests together.
-  public var samples: Int
+  /// Where its requests stand in the plan's `members`, in the order of their samples.
+  public var requests: Range<Int>
+  /// The samples of these requests in the batch; they begin above 0 when late arrivals join.
+  public var samples: Range<Int>
+  /// The most samples that the batch can grow to.
+  public var capacity: Int
   /// Why it was closed.
   public var reason: Reason
 
   /// Requests of one model that travel together.
   public init(
-    id: BatchID, model: ModelID, requests: [RequestID], samples: Int, reason: Reason
+    id: BatchID, model: ModelID, requests: Range<Int>, samples: Range<Int>, capacity: Int,
+    reason: Reason
   ) {
     self.id = id
     self.model = model
     self.requests = requests
     self.samples = samples
+    self.capacity = capacity
     self.reason = reason
   }
 }
@@ -102,15 +136,15 @@ public struct Run: Sendable, Equatable {
   public var samples: Range<Int>
   /// Samples that go through all the layers before the next ones start.
   public var chunk: Int
-  /// Samples of one kernel call, per layer of `layers`; empty when it is the chunk everywhere.
-  public var layerBatches: [Int]
+  /// Samples of one kernel call, indexed by layer; empty when it is the chunk everywhere.
+  public var layerBatches: ArraySlice<Int>
   /// Compute units that the run may use.
   public var units: Int
 
   /// Work for one executor.
   public init(
     id: RunID, batch: BatchID, model: ModelID, layers: Range<Int>, samples: Range<Int>,
-    chunk: Int, layerBatches: [Int] = [], units: Int
+    chunk: Int, layerBatches: ArraySlice<Int> = [], units: Int
   ) {
     self.id = id
     self.batch = batch
@@ -120,5 +154,42 @@ public struct Run: Sendable, Equatable {
     self.chunk = chunk
     self.layerBatches = layerBatches
     self.units = units
+  }
+}
+
+/// Weights to bring into memory.
+public struct PageIn: Sendable, Equatable {
+  /// The page-in.
+  public var id: PageInID
+  /// The model.
+  public var model: ModelID
+  /// The layer.
+  public var layer: Int
+  /// The bytes of the layer's weights: whole pages, but for the end of the layer.
+  public var bytes: Range<Int>
+
+  /// Weights to bring into memory.
+  public init(id: PageInID, model: ModelID, layer: Int, bytes: Range<Int>) {
+    self.id = id
+    self.model = model
+    self.layer = layer
+    self.bytes = bytes
+  }
+}
+
+/// Weights to drop from memory; they are clean, so nothing is written.
+public struct Eviction: Sendable, Equatable {
+  /// The model.
+  public var model: ModelID
+  /// The layer.
+  public var layer: Int
+  /// The bytes of the layer's weights: whole pages, but for the end of the layer.
+  public var bytes: Range<Int>
+
+  /// Weights to drop from memory.
+  public init(model: ModelID, layer: Int, bytes: Range<Int>) {
+    self.model = model
+    self.layer = layer
+    self.bytes = bytes
   }
 }

@@ -68,3 +68,15 @@ public struct RunID: Hashable, Comparable, Sendable {
   /// Orders by start.
   public static func < (left: RunID, right: RunID) -> Bool { left.rawValue < right.rawValue }
 }
+
+/// One piece of work given to the pager.
+public struct PageInID: Hashable, Comparable, Sendable {
+  /// A number that grows with each page-in.
+  public let rawValue: UInt64
+
+  /// Wraps a number.
+  public init(_ rawValue: UInt64) { self.rawValue = rawValue }
+
+  /// Orders by issue.
+  public static func < (left: PageInID, right: PageInID) -> Bool { left.rawValue < right.rawValue }
+}

@@ -1,0 +1,89 @@
+public import Vocabulary
+
+/// What a policy knows of a model.
+public struct ModelProfile: Sendable {
+  /// Layers in running order.
+  public var layers: [LayerProfile]
+  /// Bytes per sample that live before the first layer.
+  public var input: ByteCount
+  /// The most samples of one batch; 1 for a model whose samples are not independent.
+  public var maximumBatch: Int
+  /// How long the first request of a batch may wait for company.
+  public var maximumQueueDelay: Duration
+  /// The most requests that may wait.
+  public var queueLimit: Int
+  /// How much an answer of this model is worth beside those of others.
+  public var weight: Double
+  /// How soon an answer is hoped for; policies that plan for a target read it, nil for no target.
+  public var target: Duration?
+
+  /// What a policy knows of a model.
+  public init(
+    layers: [LayerProfile], input: ByteCount = .zero, maximumBatch: Int,
+    maximumQueueDelay: Duration, queueLimit: Int, weight: Double = 1, target: Duration? = nil
+  ) {
+    self.layers = layers
+    self.input = input
+    self.maximumBatch = maximumBatch
+    self.maximumQueueDelay = maximumQueueDelay
+    self.queueLimit = queueLimit
+    self.weight = weight
+    self.target = target
+  }
+
+  /// The weights of all layers.
+  public var weights: ByteCount { layers.reduce(into: .zero) { $0 += $1.weights } }
+}
+
+/// What a policy knows of a layer.
+public struct LayerProfile: Sendable {
+  /// Bytes of weights.
+  public var weights: ByteCount
+  /// Bytes per sample that live across the border after the layer.
+  public var activations: ByteCount
+  /// Bytes of scratch per sample of the layer batch.
+  public var scratch: ByteCount
+  /// How long the layer takes; what is measured corrects it.
+  public var cost: LayerCost
+
+  /// What a policy knows of a layer.
+  public init(
+    weights: ByteCount, activations: ByteCount, scratch: ByteCount, cost: LayerCost = .unknown
+  ) {
+    self.weights = weights
+    self.activations = activations
+    self.scratch = scratch
+    self.cost = cost
+  }
+}
+
+/// The time of one kernel call of a layer by layer batch and compute units: a measured table.
+///
+/// Between two batches of the table the time is interpolated, beyond the last one it grows on with
+/// the last slope. Units that are not in the table count as the next smaller number that is.
+public struct LayerCost: Sendable, Equatable {
+  /// The layer batches that were measured, ascending.
+  public var batches: [Int]
+  /// The numbers of units that were measured, ascending.
+  public var units: [Int]
+  /// Times: for each number of units one row over all batches.
+  public var durations: [Duration]
+
+  /// Nothing is known: the first measured runs say.
+  public static let unknown = LayerCost(batches: [], units: [], durations: [])
+
+  /// A measured table.
+  ///
+  /// - Parameter durations: `units.count` rows of `batches.count` times.
+  public init(batches: [Int], units: [Int], durations: [Duration]) {
+    precondition(durations.count == batches.count * units.count, "The table must be full.")
+    self.batches = batches
+    self.units = units
+    self.durations = durations
+  }
+
+  /// A straight line on one unit: a call takes `fixed` and then `perSample` for each sample.
+  public init(fixed: Duration, perSample: Duration) {
+    self.init(batches: [1, 2], units: [1], durations: [fixed + perSample, fixed + perSample * 2])
+  }
+}

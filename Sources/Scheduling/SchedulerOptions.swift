@@ -1,0 +1,79 @@
+public import Vocabulary
+
+/// What a scheduler decides with: the device, its limits, and which decisions it makes.
+public struct SchedulerOptions: Sendable {
+  /// Decisions that can be switched off, one at a time, to see what each is worth.
+  public struct Features: OptionSet, Sendable {
+    /// One bit per decision.
+    public let rawValue: Int
+
+    /// Wraps the bits.
+    public init(rawValue: Int) { self.rawValue = rawValue }
+
+    /// Brings weights in before a run needs them, also for the next model.
+    public static let prefetch = Features(rawValue: 1 << 0)
+    /// Evicts what is used farthest in the future, instead of what was used longest ago.
+    public static let belady = Features(rawValue: 1 << 1)
+    /// Gives each layer its own batch, instead of one for the whole network.
+    public static let layerBatches = Features(rawValue: 1 << 2)
+    /// Sends as many waiting requests together as is best, instead of as many as may.
+    public static let groups = Features(rawValue: 1 << 3)
+    /// Orders models by gain per time, instead of by arrival.
+    public static let order = Features(rawValue: 1 << 4)
+    /// Runs jobs side by side where that is better than one after another.
+    public static let unitSplit = Features(rawValue: 1 << 5)
+    /// Lets late arrivals catch up with a batch and join it.
+    public static let merge = Features(rawValue: 1 << 6)
+    /// Lets a better batch overtake one that has begun, at a border of segments.
+    public static let preemption = Features(rawValue: 1 << 7)
+
+    /// Every decision.
+    public static let all: Features = [
+      .prefetch, .belady, .layerBatches, .groups, .order, .unitSplit, .merge, .preemption,
+    ]
+  }
+
+  /// Compute units that runs may share out.
+  public var units: Int
+  /// The most runs at a time.
+  public var executors: Int
+  /// Memory for weights, activations and scratch; nil when all models stay resident unasked.
+  public var budget: ByteCount?
+  /// Weights come and go in pages of this size.
+  public var pageBytes: ByteCount
+  /// The most bytes of one page-in, so that a more urgent one never waits long.
+  public var transferBytes: ByteCount
+  /// Bytes per second of page-ins, until they are measured.
+  public var linkRate: Double
+  /// Time of a page-in before its first byte, until it is measured.
+  public var linkLatency: Duration
+  /// While weights stream in, runs are made at least this long, so that handing them out is cheap.
+  public var minimumRun: Duration
+  /// A request that has waited this long goes before all that have not.
+  public var starvationBound: Duration
+  /// How much slower runs are beside another one, until it is measured: 0.05 for 5 %.
+  public var interference: Double
+  /// Which decisions are made.
+  public var features: Features
+
+  /// What a scheduler decides with.
+  public init(
+    units: Int, executors: Int = 1, budget: ByteCount? = nil,
+    pageBytes: ByteCount = .mebibytes(2), transferBytes: ByteCount = .mebibytes(16),
+    linkRate: Double = 2e9, linkLatency: Duration = .microseconds(30),
+    minimumRun: Duration = .microseconds(500), starvationBound: Duration = .seconds(5),
+    interference: Double = 0.05, features: Features = .all
+  ) {
+    self.units = units
+    self.executors = executors
+    self.budget = budget
+    self.pageBytes = pageBytes
+    self.transferBytes = transferBytes
+    self.linkRate = linkRate
+    self.linkLatency = linkLatency
+    self.minimumRun = minimumRun
+    self.starvationBound = starvationBound
+    self.interference = interference
+    self.features = features
+  }
+}
