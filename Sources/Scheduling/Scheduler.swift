@@ -4,7 +4,7 @@ public import Vocabulary
 ///
 /// A value without clock, threads or randomness: the same events at the same
 /// moments give the same plans, in the server as in the simulator.
-public struct Scheduler: Sendable {
+public struct Scheduler: Policy {
   /// What the scheduler may use.
   public struct Configuration: Sendable {
     /// Compute units of the device.
@@ -31,6 +31,7 @@ public struct Scheduler: Sendable {
   struct Running: Sendable {
     var run: RunID
     var batch: Batch
+    var requests: [RequestID]
   }
 
   let configuration: Configuration
@@ -48,13 +49,12 @@ public struct Scheduler: Sendable {
   public init(_ configuration: Configuration) { self.configuration = configuration }
 
   /// Takes note of what happened and says what to do next.
-  public mutating func step(_ event: Event, at now: Instant) -> Plan {
-    var plan = Plan()
+  public mutating func step(_ event: Event, at now: Instant, into plan: inout Plan) {
+    plan.removeAll()
     note(event, at: now, &plan)
     rejectLate(at: now, &plan)
     startRuns(at: now, &plan)
     plan.wakeAt = nextMoment(after: now)
-    return plan
   }
 
   /// Requests that wait for a model.
@@ -72,7 +72,7 @@ public struct Scheduler: Sendable {
     case .cancelled(let id): cancel(id, &plan)
     case .runFinished(let id, let took): finish(id, took: took, &plan)
     case .runFailed(let id): fail(id, &plan)
-    case .tick: break
+    case .pagedIn, .pageInFailed, .budgetChanged, .tick: break
     }
   }
 
@@ -112,16 +112,20 @@ public struct Scheduler: Sendable {
 
   private mutating func finish(_ id: RunID, took: Duration, _ plan: inout Plan) {
     guard let place = running.firstIndex(where: { $0.run == id }) else { return }
-    let batch = running.remove(at: place).batch
+    let ended = running.remove(at: place)
+    let batch = ended.batch
+    plan.answers += ended.requests
     plan.completions.append(batch.id)
-    let each = took / max(batch.samples, 1)
+    let each = took / max(batch.samples.count, 1)
     let old = models[batch.model.index]?.timePerSample
     models[batch.model.index]?.timePerSample = old.map { ($0 * 7 + each) / 8 } ?? each
   }
 
   private mutating func fail(_ id: RunID, _ plan: inout Plan) {
     guard let place = running.firstIndex(where: { $0.run == id }) else { return }
-    for request in running.remove(at: place).batch.requests {
+    let ended = running.remove(at: place)
+    plan.completions.append(ended.batch.id)
+    for request in ended.requests {
       plan.rejections.append(Rejection(request: request, reason: .failed))
     }
   }
@@ -217,8 +221,10 @@ public struct Scheduler: Sendable {
     let samples = taken.reduce(0) { $0 + $1.request.samples }
     for entry in taken { places[entry.request.id] = nil }
     let batch = Batch(
-      id: BatchID(nextBatch), model: id, requests: taken.map(\.request.id), samples: samples,
-      reason: reason)
+      id: BatchID(nextBatch), model: id,
+      requests: plan.members.count..<plan.members.count + taken.count, samples: 0..<samples,
+      capacity: samples, reason: reason)
+    plan.members += taken.map(\.request.id)
     nextBatch += 1
     let run = Run(
       id: RunID(nextRun), batch: batch.id, model: id, layers: 0..<profile.layers.count,
@@ -226,7 +232,8 @@ public struct Scheduler: Sendable {
       units: configuration.units / configuration.concurrentRuns
     )
     nextRun += 1
-    running.append(Running(run: run.id, batch: batch))
+    running.append(
+      Running(run: run.id, batch: batch, requests: taken.map(\.request.id)))
     plan.batches.append(batch)
     plan.runs.append(run)
   }
