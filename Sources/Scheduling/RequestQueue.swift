@@ -55,16 +55,29 @@ struct RequestQueue: Sendable {
     refresh()
   }
 
-  /// The samples that a batch taken now would hold, and whether it could hold no more.
-  func batchPreview(maximum: Int) -> (samples: Int, isFull: Bool) {
-    guard let first else { return (0, false) }
-    var total = 0
+  /// The batch that would be taken now, and whether it could hold no more.
+  func batchPreview(maximum: Int) -> (requests: Int, samples: Int, isFull: Bool) {
+    guard let first else { return (0, 0, false) }
+    var (requests, total) = (0, 0)
     for entry in entries[head...] where entry.request.shapeClass == first.request.shapeClass {
-      guard total + entry.request.samples <= maximum else { return (total, true) }
+      guard total + entry.request.samples <= maximum else { return (requests, total, true) }
       total += entry.request.samples
-      if total == maximum { return (total, true) }
+      requests += 1
+      if total == maximum { return (requests, total, true) }
     }
-    return (total, false)
+    return (requests, total, false)
+  }
+
+  /// The samples of the first requests that may travel together.
+  func samples(ofFirst count: Int) -> Int {
+    guard let first else { return 0 }
+    var (left, total) = (count, 0)
+    for entry in entries[head...] where entry.request.shapeClass == first.request.shapeClass {
+      guard left > 0 else { break }
+      total += entry.request.samples
+      left -= 1
+    }
+    return total
   }
 
   /// Takes out the requests that `leaves` says.

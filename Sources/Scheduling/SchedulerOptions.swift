@@ -49,6 +49,8 @@ public struct SchedulerOptions: Sendable {
   public var linkLatency: Duration
   /// While weights stream in, runs are made at least this long, so that handing them out is cheap.
   public var minimumRun: Duration
+  /// A run ends at the first border after this long, so that something better can overtake it.
+  public var maximumRun: Duration
   /// A request that has waited this long goes before all that have not.
   public var starvationBound: Duration
   /// How much slower runs are beside another one, until it is measured: 0.05 for 5 %.
@@ -59,9 +61,10 @@ public struct SchedulerOptions: Sendable {
   /// What a scheduler decides with.
   public init(
     units: Int, executors: Int = 1, budget: ByteCount? = nil,
-    pageBytes: ByteCount = .mebibytes(2), transferBytes: ByteCount = .mebibytes(16),
+    pageBytes: ByteCount = ByteCount(64 << 10), transferBytes: ByteCount = .mebibytes(16),
     linkRate: Double = 2e9, linkLatency: Duration = .microseconds(30),
-    minimumRun: Duration = .microseconds(500), starvationBound: Duration = .seconds(5),
+    minimumRun: Duration = .microseconds(500), maximumRun: Duration = .milliseconds(20),
+    starvationBound: Duration = .seconds(5),
     interference: Double = 0.05, features: Features = .all
   ) {
     self.units = units
@@ -72,6 +75,7 @@ public struct SchedulerOptions: Sendable {
     self.linkRate = linkRate
     self.linkLatency = linkLatency
     self.minimumRun = minimumRun
+    self.maximumRun = maximumRun
     self.starvationBound = starvationBound
     self.interference = interference
     self.features = features

@@ -19,7 +19,7 @@ private func profile(
 }
 
 private func scheduler(_ profiles: ModelProfile..., runs: Int = 1) -> Scheduler {
-  var scheduler = Scheduler(.init(units: 2, concurrentRuns: runs))
+  var scheduler = Scheduler(.init(units: 2, executors: runs))
   for (index, profile) in profiles.enumerated() {
     _ = scheduler.step(.modelAdded(ModelID(Int32(index)), profile), at: .zero)
   }

@@ -1,0 +1,178 @@
+import Vocabulary
+
+/// What comes next, as far as it is decided: the order in which weights will be needed.
+struct Agenda: Sendable {
+  /// The waiting models whose batches would be formed next, best first.
+  var models: [Int] = []
+  /// Seconds until the live batches are through.
+  var liveSeconds = 0.0
+  /// Seconds until the models of the agenda are through as well.
+  var totalSeconds = 0.0
+}
+
+/// Something that could run next: a live batch, or a batch that would be formed of a queue.
+struct Candidate: Sendable {
+  /// Where it comes from.
+  enum Source: Sendable, Equatable {
+    /// The index of a live batch.
+    case live(Int)
+    /// The index of a model with a queue.
+    case fresh(Int)
+  }
+
+  var source: Source
+  var priority: Int
+  /// Smaller goes first among equals in priority: starved and urgent ones have moments, others none.
+  var urgency: Instant
+  /// Worth per second until it is answered: larger goes first.
+  var value: Double
+  /// Whether the weights it begins with are resident.
+  var canBegin: Bool
+
+  /// Whether this one goes before another.
+  func precedes(_ other: Candidate) -> Bool {
+    if priority != other.priority { return priority < other.priority }
+    if urgency != other.urgency { return urgency < other.urgency }
+    return value > other.value
+  }
+}
+
+extension Scheduler {
+  /// Looks at everything that could run: fills the agenda and returns the best candidate, and the
+  /// best one that can begin now.
+  ///
+  /// By Smith's rule the best is the one with the largest worth per second; a batch whose weights are
+  /// resident takes less time, so the order favours what is in memory without a rule of its own.
+  mutating func choose(at now: Instant) -> (best: Candidate?, ready: Candidate?) {
+    var best: Candidate?
+    var ready: Candidate?
+    var (first, second): (Candidate?, Candidate?) = (nil, nil)
+    agenda.liveSeconds = 0
+    for index in batches.indices {
+      agenda.liveSeconds += batches[index].remaining
+      guard batches[index].run == nil else { continue }
+      let candidate = liveCandidate(index, at: now)
+      if best.map(candidate.precedes) ?? true { best = candidate }
+      if candidate.canBegin, ready.map(candidate.precedes) ?? true { ready = candidate }
+    }
+    for model in waiting {
+      guard let candidate = freshCandidate(model, at: now) else { continue }
+      if first.map(candidate.precedes) ?? true {
+        (first, second) = (candidate, first)
+      } else if second.map(candidate.precedes) ?? true {
+        second = candidate
+      }
+      if candidate.canBegin, ready.map(candidate.precedes) ?? true { ready = candidate }
+    }
+    if let first, best.map(first.precedes) ?? true { best = first }
+    fillAgenda(first, second)
+    return (best, ready)
+  }
+
+  private mutating func fillAgenda(_ first: Candidate?, _ second: Candidate?) {
+    agenda.models.removeAll(keepingCapacity: true)
+    agenda.totalSeconds = agenda.liveSeconds
+    for candidate in [first, second] {
+      guard case .fresh(let model)? = candidate?.source else { continue }
+      agenda.models.append(model)
+      agenda.totalSeconds += serviceSeconds(summaries[model])
+    }
+  }
+
+  private func liveCandidate(_ index: Int, at now: Instant) -> Candidate {
+    let batch = batches[index]
+    // Without preemption what has begun goes before everything that has not.
+    let isFirst = !options.features.contains(.preemption)
+    let byArrival = !options.features.contains(.order) || isFirst
+    let worth = batch.worth * Double(batch.members.count - batch.answered)
+    let missing = missingBytes(of: batch)
+    let seconds = max(batch.remaining, link.seconds(bytes: missing), 1e-9)
+    let urgency =
+      isFirst
+      ? Instant.zero
+      : urgency(oldest: batch.oldest, latestStart: .distantFuture, byArrival, at: now)
+    return Candidate(
+      source: .live(index), priority: isFirst ? .min : batch.priority, urgency: urgency,
+      value: worth / Double(max(batch.members.count, 1)) / seconds,
+      canBegin: isResident(batch.model, layer: batch.top.layer))
+  }
+
+  private func freshCandidate(_ model: Int, at now: Instant) -> Candidate? {
+    let summary = summaries[model]
+    let latest = latestStart(summary)
+    guard summary.isFull || summary.ripe <= now || latest <= now else { return nil }
+    let byArrival = !options.features.contains(.order) || summary.seconds == 0
+    return Candidate(
+      source: .fresh(model), priority: summary.priority,
+      urgency: urgency(oldest: summary.oldest, latestStart: latest, byArrival, at: now),
+      value: summary.worth / max(serviceSeconds(summary), 1e-9), canBegin: summary.canBegin)
+  }
+
+  /// When a candidate should have begun: its arrival when arrival decides or it has waited too long,
+  /// otherwise never.
+  private func urgency(
+    oldest: Instant, latestStart: Instant, _ byArrival: Bool, at now: Instant
+  ) -> Instant {
+    if byArrival || oldest + options.starvationBound <= now { return oldest }
+    return latestStart <= now ? latestStart : .distantFuture
+  }
+
+  /// Why the next batch of a model is closed now.
+  func reason(_ model: Int, requests: Int, at now: Instant) -> Batch.Reason {
+    let summary = summaries[model]
+    if summary.isFull, requests == summary.requests {
+      let profile = models[model].profile
+      return models[model].largestBatch < profile.maximumBatch ? .memory : .full
+    }
+    guard models[model].profile.maximumQueueDelay > .zero else { return .idle }
+    return summary.ripe <= now ? .delay : .deadline
+  }
+
+  /// How many of the waiting requests of a model go together in its next batch.
+  mutating func groupSize(_ model: Int) -> Int {
+    let summary = summaries[model]
+    guard options.features.contains(.groups), models[model].costs.isKnown, summary.requests > 1
+    else { return summary.requests }
+    let each = max(Double(summary.samples) / Double(summary.requests), 1)
+    var others = 0.0
+    let weight = max(models[model].profile.weight, 1e-9)
+    for other in waiting where other != model { others += summaries[other].worth / weight }
+    let queued = models[model].queue.count
+    let resident = budget == nil ? Int.max : models[model].residentBytes
+    var scratch: [Double] = []
+    swap(&scratch, &groupScratch)
+    // Who arrives while a group runs waits for it too: under load the groups must be larger.
+    let rate = models[model].arrivalRate
+    let size = Grouping.first(
+      waiting: queued, others: others, largest: summary.requests, scratch: &scratch
+    ) { size in
+      let estimate = estimate(model, samples: Int((Double(size) * each).rounded(.up)))
+      let missing = resident == .max ? 0 : max(estimate.pageIns - resident, 0)
+      let seconds = max(estimate.seconds, link.seconds(bytes: missing))
+      return seconds * (1 + rate * seconds / 2 / Double(max(queued, 1)))
+    }
+    swap(&scratch, &groupScratch)
+    return size
+  }
+
+  /// The time and page-ins of some samples of a model, between the programs that are at hand.
+  mutating func estimate(_ model: Int, samples: Int) -> (seconds: Double, pageIns: Int) {
+    let limit = models[model].programs.count - 1
+    guard models[model].costs.isKnown, samples > 0, limit > 0 else {
+      return ((models[model].costs.secondsPerSample ?? 0) * Double(samples), totalWeights(model))
+    }
+    var low = 1
+    while low * 2 <= min(samples, limit) { low *= 2 }
+    let high = min(low * 2, max(models[model].largestBatch, 1), limit)
+    let first = program(model, samples: low)
+    guard high > low, samples > low else {
+      let scale = Double(samples) / Double(low)
+      return ((first?.seconds ?? 0) * max(scale, 1), first?.pageIns ?? 0)
+    }
+    let second = program(model, samples: high)
+    let share = Double(samples - low) / Double(high - low)
+    let (from, to) = (first?.seconds ?? 0, second?.seconds ?? 0)
+    let (few, many) = (first?.pageIns ?? 0, second?.pageIns ?? 0)
+    return (from + (to - from) * share, few + Int(Double(many - few) * share))
+  }
+}

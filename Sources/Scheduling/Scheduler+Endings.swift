@@ -1,0 +1,76 @@
+import Vocabulary
+
+extension Scheduler {
+  /// Takes note of a run that was done: learns its time, moves its batch on, answers requests.
+  mutating func finish(_ id: RunID, took: Duration, at now: Instant, _ plan: inout Plan) {
+    guard let place = running.firstIndex(where: { $0.run == id }) else { return }
+    let ended = running.remove(at: place)
+    freeUnits += ended.units
+    guard let index = batches.firstIndex(where: { $0.id == ended.batch }) else { return }
+    let model = batches[index].model
+    learn(ended, model: model, took: took.inSeconds)
+    for layer in ended.layers { models[model].lastUse[layer] = now }
+    batches[index].run = nil
+    batches[index].idleSince = now
+    let chunk = batches[index].chunk
+    let isLast = ended.layers.upperBound == models[model].weights.count
+    let isOver = batches[index].advance(past: ended.layers)
+    if isLast { answer(index, upTo: chunk.upperBound, &plan) }
+    if isOver { close(index, &plan) }
+  }
+
+  private mutating func learn(_ run: Running, model: Int, took: Double) {
+    if run.wasBeside, models[model].costs.isKnown, run.predicted > 0 {
+      let slower = min(max(took / run.predicted - 1, 0), 1)
+      interference += (slower - interference) * 0.05
+      return
+    }
+    models[model].costs.learn(
+      layers: run.layers, predicted: run.predicted, took: took, samples: run.samples)
+    // Programs are made anew only when the times they were made with are clearly off.
+    if models[model].costs.drift > 0.25 {
+      models[model].costs.settle()
+      for samples in models[model].programs.indices { models[model].programs[samples] = nil }
+    }
+    refresh(model)
+  }
+
+  private mutating func answer(_ index: Int, upTo end: Int, _ plan: inout Plan) {
+    while batches[index].answered < batches[index].members.count {
+      let member = batches[index].members[batches[index].answered]
+      guard member.end <= end else { return }
+      plan.answers.append(member.request)
+      batches[index].answered += 1
+    }
+  }
+
+  /// Takes note of a run that could not be done: what of its batch is not answered is lost.
+  mutating func fail(_ id: RunID, _ plan: inout Plan) {
+    guard let place = running.firstIndex(where: { $0.run == id }) else { return }
+    let ended = running.remove(at: place)
+    freeUnits += ended.units
+    guard let index = batches.firstIndex(where: { $0.id == ended.batch }) else { return }
+    lose(index, .failed, &plan)
+  }
+
+  /// Rejects what of a batch is not answered, and ends it.
+  mutating func lose(_ index: Int, _ reason: Rejection.Reason, _ plan: inout Plan) {
+    for member in batches[index].members[batches[index].answered...] {
+      plan.rejections.append(Rejection(request: member.request, reason: reason))
+    }
+    close(index, &plan)
+  }
+
+  private mutating func close(_ index: Int, _ plan: inout Plan) {
+    var batch = batches.remove(at: index)
+    plan.completions.append(batch.id)
+    reservedBytes -= batch.reserved
+    let model = batch.model
+    batch.members.removeAll(keepingCapacity: true)
+    batch.cohorts.removeAll(keepingCapacity: true)
+    spareMembers.append(batch.members)
+    spareCohorts.append(batch.cohorts)
+    models[model].live -= 1
+    if models[model].isLeaving, models[model].live == 0 { leave(model, &plan) }
+  }
+}

@@ -1,0 +1,187 @@
+import Vocabulary
+
+extension Scheduler {
+  // MARK: What is there
+
+  func isResident(_ model: Int, layer: Int) -> Bool {
+    budget == nil || models[model].resident[layer] >= models[model].weights[layer]
+  }
+
+  func totalWeights(_ model: Int) -> Int { models[model].weights.reduce(0, +) }
+
+  /// Bytes of weights that a batch still has to wait for.
+  func missingBytes(of batch: LiveBatch) -> Int {
+    guard budget != nil else { return 0 }
+    let state = models[batch.model]
+    var missing = 0
+    for layer in batch.top.layer..<state.weights.count {
+      missing += state.weights[layer] - state.resident[layer]
+    }
+    return missing
+  }
+
+  /// The least memory with which some samples of a model get through: one at a time through each
+  /// layer, the others waiting at its borders.
+  func memoryNeeded(_ model: Int, samples: Int) -> Int {
+    let profile = models[model].profile
+    var before = profile.input.bytes
+    var most = 0
+    for (index, layer) in profile.layers.enumerated() {
+      let after = layer.activations.bytes
+      let waiting = (samples - 1) * max(before, after)
+      most = max(
+        most, waiting + before + after + layer.scratch.bytes + models[model].weights[index])
+      before = after
+    }
+    return most
+  }
+
+  /// The most samples of a model that fit into memory together; 0 when not even one does.
+  func largestBatch(_ model: Int) -> Int {
+    let maximum = models[model].profile.maximumBatch
+    guard let budget else { return maximum }
+    var (low, high) = (0, maximum)
+    while low < high {
+      let middle = (low + high + 1) / 2
+      if program(fresh: model, samples: middle) != nil
+        && memoryNeeded(model, samples: middle) <= budget
+      {
+        low = middle
+      } else {
+        high = middle - 1
+      }
+    }
+    return low
+  }
+
+  /// How some samples of a model go through it; made at first need, then kept.
+  mutating func program(_ model: Int, samples: Int) -> BatchProgram? {
+    guard models[model].programs.indices.contains(samples) else {
+      return program(fresh: model, samples: samples)
+    }
+    if let known = models[model].programs[samples] { return known }
+    let made = program(fresh: model, samples: samples)
+    models[model].programs[samples] = made
+    return made
+  }
+
+  private func program(fresh model: Int, samples: Int) -> BatchProgram? {
+    let state = models[model]
+    var layers = state.profile.layers
+    for layer in layers.indices { layers[layer].weights = ByteCount(state.weights[layer]) }
+    let builder = ProgramBuilder(
+      layers: layers, input: state.profile.input.bytes, costs: state.costs, link: link,
+      units: options.units, memory: budget,
+      perLayer: options.features.contains(.layerBatches))
+    return builder.program(samples: samples)
+  }
+
+  // MARK: What happens
+
+  /// Takes note of weights that have come in.
+  mutating func land(_ id: PageInID, took: Duration, _ plan: inout Plan) {
+    guard let place = transfers.firstIndex(where: { $0.id == id }) else { return }
+    let transfer = transfers.remove(at: place)
+    let model = transfer.model
+    link.learn(bytes: transfer.bytes, took: took.inSeconds)
+    inFlightBytes -= transfer.bytes
+    models[model].inFlight[transfer.layer] -= transfer.bytes
+    residentBytes += transfer.bytes
+    models[model].resident[transfer.layer] += transfer.bytes
+    models[model].residentBytes += transfer.bytes
+    models[model].highestResident = max(models[model].highestResident, transfer.layer)
+    if models[model].exists {
+      refresh(model)
+    } else {
+      evict(model, transfer.layer, keeping: 0, &plan)
+    }
+  }
+
+  /// Takes note of weights that cannot come in: what needs them is lost.
+  mutating func miss(_ id: PageInID, _ plan: inout Plan) {
+    guard let place = transfers.firstIndex(where: { $0.id == id }) else { return }
+    let transfer = transfers.remove(at: place)
+    inFlightBytes -= transfer.bytes
+    models[transfer.model].inFlight[transfer.layer] -= transfer.bytes
+    for index in batches.indices.reversed()
+    where batches[index].model == transfer.model && batches[index].run == nil {
+      lose(index, .failed, &plan)
+    }
+    reject(from: transfer.model, reason: .failed, &plan) { _ in true }
+  }
+
+  /// Takes note of another budget: evicts, plans anew, refuses what cannot fit any more.
+  mutating func changeBudget(to bytes: Int, _ plan: inout Plan) {
+    budget = bytes
+    for model in models.indices where models[model].exists {
+      for samples in models[model].programs.indices { models[model].programs[samples] = nil }
+      models[model].largestBatch = largestBatch(model)
+      let largest = models[model].largestBatch
+      let isWhole = models[model].profile.maximumBatch == 1
+      let needed = ByteCount(memoryNeeded(model, samples: largest + 1))
+      reject(from: model, reason: .insufficientMemory(needed: needed), &plan) {
+        (isWhole ? 1 : $0.samples) > largest
+      }
+    }
+    for index in batches.indices.reversed() where batches[index].run == nil {
+      let need = batches[index].program.segments[batches[index].top.segment].need
+      if need > bytes { lose(index, .insufficientMemory(needed: ByteCount(need)), &plan) }
+    }
+    while residentBytes + inFlightBytes + reservedBytes > bytes {
+      guard let victim = victim(neededAfter: -1, sparing: nil) else { break }
+      let over = residentBytes + inFlightBytes + reservedBytes - bytes
+      shorten(victim.model, victim.layer, by: over, &plan)
+    }
+    for model in waiting { refresh(model) }
+  }
+
+  // MARK: Room
+
+  /// Evicts until some bytes are free; false, with nothing evicted, when that cannot be.
+  mutating func makeRoom(
+    _ bytes: Int, at now: Instant, sparing model: Int? = nil, _ plan: inout Plan
+  ) -> Bool {
+    guard let budget, bytes > 0 else { return true }
+    func free() -> Int { budget - residentBytes - inFlightBytes - reservedBytes }
+    guard free() + residentBytes - pinnedBytes() >= bytes else { return false }
+    while free() < bytes {
+      guard let victim = victim(neededAfter: -1, sparing: nil) else { return false }
+      shorten(victim.model, victim.layer, by: bytes - free(), &plan)
+    }
+    return true
+  }
+
+  /// Bytes of the layers that run now.
+  private func pinnedBytes() -> Int {
+    var total = 0
+    for run in running {
+      guard let batch = batches.first(where: { $0.id == run.batch }) else { continue }
+      for layer in run.layers { total += models[batch.model].resident[layer] }
+    }
+    return total
+  }
+
+  /// Drops pages from the end of a layer.
+  private mutating func shorten(_ model: Int, _ layer: Int, by bytes: Int, _ plan: inout Plan) {
+    let page = max(options.pageBytes.bytes, 1)
+    let rounded = (bytes + page - 1) / page * page
+    evict(model, layer, keeping: max(models[model].resident[layer] - rounded, 0), &plan)
+  }
+
+  /// Drops what a layer has beyond some bytes.
+  mutating func evict(_ model: Int, _ layer: Int, keeping kept: Int, _ plan: inout Plan) {
+    let there = models[model].resident[layer]
+    guard there > kept else { return }
+    plan.evictions.append(
+      Eviction(model: ModelID(Int32(model)), layer: layer, bytes: kept..<there))
+    models[model].resident[layer] = kept
+    models[model].residentBytes -= there - kept
+    residentBytes -= there - kept
+    while models[model].highestResident >= 0,
+      models[model].resident[models[model].highestResident] == 0
+    {
+      models[model].highestResident -= 1
+    }
+    refresh(model)
+  }
+}

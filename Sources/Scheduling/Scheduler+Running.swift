@@ -1,0 +1,231 @@
+import Vocabulary
+
+extension Scheduler {
+  /// Hands out runs as long as units are free and something can begin.
+  mutating func startRuns(at now: Instant, _ plan: inout Plan) {
+    var attempts = 0
+    while true {
+      let choice = choose(at: now)
+      attempts += 1
+      // Each attempt starts a run or is the last; the bound only guards against a defect.
+      guard attempts <= options.executors + 8, running.count < options.executors, freeUnits > 0,
+        let candidate = choice.ready, start(candidate, at: now, &plan)
+      else { return }
+    }
+  }
+
+  private mutating func start(
+    _ candidate: Candidate, at now: Instant, _ plan: inout Plan
+  ) -> Bool {
+    switch candidate.source {
+    case .live(let index):
+      let grown = joinLateArrivals(index, at: now, &plan)
+      return startRun(index, at: now, &plan) || grown
+    case .fresh(let model):
+      guard let index = form(model, at: now, &plan) else { return false }
+      return startRun(index, at: now, &plan)
+    }
+  }
+
+  /// Forms a batch of waiting requests, if memory has room for it beside the live ones.
+  private mutating func form(_ model: Int, at now: Instant, _ plan: inout Plan) -> Int? {
+    let count = groupSize(model)
+    let profile = models[model].profile
+    let samples =
+      profile.maximumBatch > 1 ? models[model].queue.samples(ofFirst: count) : 1
+    guard let program = program(model, samples: max(samples, 1)) else { return nil }
+    if let budget, program.need + reservedBytes > budget { return nil }
+    let first = program.segments[0].activations
+    guard makeRoom(first, at: now, &plan) else { return nil }
+    let reason = reason(model, requests: count, at: now)
+    taken.removeAll(keepingCapacity: true)
+    let shape = models[model].queue.first?.request.shapeClass ?? 0
+    models[model].queue.takeBatch(
+      maximum: profile.maximumBatch > 1 ? samples : batchLimit(model), into: &taken)
+    if models[model].queue.isEmpty { waiting.removeAll { $0 == model } }
+    var batch = LiveBatch(
+      id: BatchID(nextBatch), model: model, shapeClass: shape,
+      priority: taken.first?.request.priority ?? 0, program: program, started: now,
+      idleSince: now)
+    nextBatch += 1
+    batch.members = spareMembers.popLast() ?? []
+    batch.cohorts = spareCohorts.popLast() ?? []
+    batch.reserved = first
+    reservedBytes += first
+    let held = enter(&batch, from: 0, capacity: max(samples, 1), reason, &plan)
+    batch.cohorts.append(LiveBatch.Cohort(samples: 0..<held, segment: 0, chunkStart: 0, layer: 0))
+    models[model].live += 1
+    batches.append(batch)
+    refresh(model)
+    return batches.count - 1
+  }
+
+  /// Puts the requests just taken into a batch; returns the samples it then holds.
+  private mutating func enter(
+    _ batch: inout LiveBatch, from start: Int, capacity: Int, _ reason: Batch.Reason,
+    _ plan: inout Plan
+  ) -> Int {
+    let isWhole = models[batch.model].profile.maximumBatch == 1
+    let firstMember = plan.members.count
+    var end = start
+    for entry in taken {
+      places[entry.request.id] = nil
+      end += isWhole ? 1 : entry.request.samples
+      plan.members.append(entry.request.id)
+      batch.members.append(
+        LiveBatch.Member(request: entry.request.id, end: end, arrived: entry.arrived))
+    }
+    batch.worth = models[batch.model].profile.weight * Double(batch.members.count)
+    plan.batches.append(
+      Batch(
+        id: batch.id, model: ModelID(Int32(batch.model)),
+        requests: firstMember..<plan.members.count, samples: start..<end, capacity: capacity,
+        reason: reason))
+    return end
+  }
+
+  /// Lets waiting requests of a batch's model catch up with it, when everybody together is answered
+  /// sooner that way; returns whether it did.
+  private mutating func joinLateArrivals(
+    _ index: Int, at now: Instant, _ plan: inout Plan
+  ) -> Bool {
+    let model = batches[index].model
+    guard options.features.contains(.merge), batches[index].isJoinable,
+      models[model].profile.maximumBatch > 1, let first = models[model].queue.first,
+      first.request.shapeClass == batches[index].shapeClass, models[model].costs.isKnown
+    else { return false }
+    let preview = models[model].queue.batchPreview(
+      maximum: batchLimit(model) - batches[index].samples)
+    let total = batches[index].samples + preview.samples
+    let layer = batches[index].top.layer
+    guard preview.samples > 0, layer > 0, total < models[model].programs.count,
+      let joined = program(model, samples: total),
+      let late = program(model, samples: preview.samples),
+      let place = joined.segment(joinableAt: layer),
+      reservedBytes - batches[index].reserved + joined.need <= budget ?? .max,
+      isWorthJoining(index, late: late, joined: joined, requests: preview.requests),
+      makeRoom(joined.segments[0].activations - batches[index].reserved, at: now, &plan)
+    else { return false }
+    taken.removeAll(keepingCapacity: true)
+    models[model].queue.takeBatch(maximum: preview.samples, into: &taken)
+    if models[model].queue.isEmpty { waiting.removeAll { $0 == model } }
+    setReservation(index, to: max(joined.segments[0].activations, batches[index].reserved))
+    var batch = batches[index]
+    let old = batch.samples
+    batch.program = joined
+    batch.cohorts[0].segment = place
+    let end = enter(&batch, from: old, capacity: total, .merge, &plan)
+    batch.cohorts.append(
+      LiveBatch.Cohort(samples: old..<end, segment: 0, chunkStart: old, layer: 0))
+    batches[index] = batch
+    refresh(model)
+    return true
+  }
+
+  /// Compares the sums of completion times: the batch goes on and the late ones follow, or all wait
+  /// until the late ones have caught up and go on together.
+  private func isWorthJoining(
+    _ index: Int, late: BatchProgram, joined: BatchProgram, requests: Int
+  ) -> Bool {
+    let batch = batches[index]
+    let layer = batch.top.layer
+    let ahead = Double(batch.members.count)
+    let behind = Double(requests)
+    let missing = missingBytes(of: batch)
+    let rest = max(batch.remaining, link.seconds(bytes: missing))
+    let again = budget == nil ? 0 : max(late.pageIns - models[batch.model].residentBytes, 0)
+    let alone = max(late.seconds, link.seconds(bytes: again))
+    var catchUp = 0.0
+    for index in 0..<layer {
+      catchUp += late.layerSeconds[index]
+    }
+    var together = 0.0
+    for index in layer..<joined.layerSeconds.count { together += joined.layerSeconds[index] }
+    together = max(together, link.seconds(bytes: missing))
+    let apart = ahead * rest + behind * (rest + alone)
+    return (ahead + behind) * (catchUp + together) < apart
+  }
+
+  /// Hands out the next run of a live batch; false when its weights or memory are not there.
+  private mutating func startRun(_ index: Int, at now: Instant, _ plan: inout Plan) -> Bool {
+    let batch = batches[index]
+    guard batch.run == nil, enterSegment(index, at: now, &plan),
+      let layers = nextLayers(batch)
+    else { return false }
+    let units = unitsFor(index, layers: layers, at: now)
+    guard units > 0 else { return false }
+    let chunk = batch.chunk
+    let id = RunID(nextRun)
+    nextRun += 1
+    let isBeside = !running.isEmpty
+    for other in running.indices { running[other].wasBeside = true }
+    running.append(
+      Running(
+        run: id, batch: batch.id, layers: layers, samples: chunk.count, units: units, started: now,
+        predicted: seconds(batch, layers: layers, units: units), wasBeside: isBeside))
+    freeUnits -= units
+    batches[index].run = id
+    plan.runs.append(
+      Run(
+        id: id, batch: batch.id, model: ModelID(Int32(batch.model)), layers: layers, samples: chunk,
+        chunk: chunk.count, layerBatches: batch.program.layerBatches[layers], units: units))
+    return true
+  }
+
+  /// Sets memory aside for the segment that comes next; false when it must wait for other batches.
+  private mutating func enterSegment(_ index: Int, at now: Instant, _ plan: inout Plan) -> Bool {
+    guard let budget else { return true }
+    let batch = batches[index]
+    let segment = batch.program.segments[batch.top.segment]
+    // What has begun can always be finished: it may go on only if it can get through to its end
+    // beside what the others hold. The one that went on last can, so there is no deadlock.
+    guard segment.need + reservedBytes - batch.reserved <= budget else { return false }
+    let more = segment.activations - batch.reserved
+    if more > 0, !makeRoom(more, at: now, sparing: batch.model, &plan) { return false }
+    guard isResident(batch.model, layer: batch.top.layer) else { return false }
+    setReservation(index, to: segment.activations)
+    return true
+  }
+
+  private mutating func setReservation(_ index: Int, to bytes: Int) {
+    reservedBytes += bytes - batches[index].reserved
+    batches[index].reserved = bytes
+  }
+
+  /// The layers that a run takes: as far as they are resident, up to a border, not too long.
+  private func nextLayers(_ batch: LiveBatch) -> Range<Int>? {
+    let top = batch.top
+    var end = batch.program.segments[top.segment].layers.upperBound
+    if batch.cohorts.count > 1 {
+      let below = batch.cohorts[batch.cohorts.count - 2]
+      if below.segment == top.segment, below.layer > top.layer { end = min(end, below.layer) }
+    }
+    let longest = options.maximumRun.inSeconds
+    var total = 0.0
+    var layer = top.layer
+    while layer < end, isResident(batch.model, layer: layer) {
+      let seconds = batch.program.layerSeconds[layer]
+      if layer > top.layer, total + seconds > longest { break }
+      total += seconds
+      layer += 1
+    }
+    let isCut = layer < end && !isResident(batch.model, layer: layer)
+    // A short run would soon wait for the same page-in: better one longer run after it.
+    if isCut, total < options.minimumRun.inSeconds, models[batch.model].inFlight[layer] > 0 {
+      return nil
+    }
+    return layer > top.layer ? top.layer..<layer : nil
+  }
+
+  /// Seconds of the chunk under way through some layers.
+  func seconds(_ batch: LiveBatch, layers: Range<Int>, units: Int) -> Double {
+    let chunk = batch.chunk.count
+    var total = 0.0
+    for layer in layers {
+      total += models[batch.model].costs.seconds(
+        layer: layer, chunk: chunk, batch: min(chunk, batch.program.layerBatches[layer]),
+        units: units)
+    }
+    return total
+  }
+}
