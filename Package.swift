@@ -47,7 +47,8 @@ let package = Package(
 
     // Sockets, epoll loops, connections: bytes in, bytes out.
     .target(
-      name: "Network", dependencies: ["HTTP", "Vocabulary", "CLinux"], swiftSettings: strict),
+      name: "Network", dependencies: ["HTTP", "Threads", "Vocabulary", "CLinux"],
+      swiftSettings: strict),
     // Pure HTTP/1.1: request head, chunked bodies, responses.
     .target(name: "HTTP", dependencies: ["Vocabulary"], swiftSettings: strict),
     // The Open Inference Protocol: routes, JSON and binary tensors, errors.
@@ -59,7 +60,7 @@ let package = Package(
     .target(
       name: "Engine",
       dependencies: [
-        "Scheduling", "Backend", "Compiler", "Models", "Metrics", "Vocabulary", "CLinux",
+        "Scheduling", "Backend", "Compiler", "Models", "Metrics", "Threads", "Vocabulary", "CLinux",
         .product(name: "DequeModule", package: "swift-collections"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -98,6 +99,8 @@ let package = Package(
     // ONNX files: wire format, tensors, graphs.
     .target(name: "Models", dependencies: ["Vocabulary", "CLinux"], swiftSettings: strict),
 
+    // Threads, locks and conditions that sanitizers understand.
+    .target(name: "Threads", dependencies: ["CLinux"], swiftSettings: strict),
     // Counters, gauges, histograms and their Prometheus text.
     .target(name: "Metrics", dependencies: ["Vocabulary"], swiftSettings: strict),
     // Identifiers, quantities and every limit.
@@ -112,10 +115,11 @@ let package = Package(
 
     // Tests mirror Sources.
     .testTarget(name: "VocabularyTests", dependencies: ["Vocabulary"], swiftSettings: strict),
+    .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: strict),
     .testTarget(name: "MetricsTests", dependencies: ["Metrics"], swiftSettings: strict),
     .testTarget(name: "HTTPTests", dependencies: ["HTTP", "Vocabulary"], swiftSettings: strict),
     .testTarget(
-      name: "NetworkTests", dependencies: ["Network", "HTTP", "Vocabulary", "CLinux"],
+      name: "NetworkTests", dependencies: ["Network", "HTTP", "Threads", "Vocabulary"],
       swiftSettings: strict),
     .testTarget(
       name: "APITests",

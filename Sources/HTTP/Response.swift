@@ -1,4 +1,4 @@
-/// One HTTP response; `Content-Length` and connection handling are added when it is written.
+/// One HTTP response; `Content-Length`, `Date` and connection handling are added when it is written.
 public struct Response: Sendable {
   /// The status code.
   public var status: Int
@@ -13,12 +13,31 @@ public struct Response: Sendable {
     self.headers = headers
     self.body = body
   }
+
+  /// An error with its sentence, as clients of the Open Inference Protocol expect it.
+  ///
+  /// The message must hold no character that JSON escapes: it is one of our own sentences.
+  public static func error(_ status: Int, _ message: String) -> Response {
+    Response(
+      status: status, headers: [("Content-Type", "application/json")],
+      body: Array("{\"error\":\"\(message)\"}".utf8))
+  }
 }
 
 /// Where the answer to one request goes.
 public protocol ResponseSink: AnyObject, Sendable {
   /// Sends the answer. To be called exactly once, from any thread, during the handler or later.
   func send(_ response: Response)
+
+  /// Sets what to call when the client goes away before the answer was sent.
+  ///
+  /// To be called during the handler; the closure runs on the connection's loop thread.
+  func onDisconnect(_ action: @escaping @Sendable () -> Void)
+}
+
+extension ResponseSink {
+  /// Sinks without a connection never lose their client.
+  public func onDisconnect(_ action: @escaping @Sendable () -> Void) {}
 }
 
 /// Answers requests.

@@ -12,6 +12,15 @@ public enum Limits {
   /// Chunks in one chunked body: more is an attack on memory, not a client.
   public static let chunksPerBody = 65_536
 
+  /// Bytes of a chunk's size line, extensions included.
+  public static let chunkLineBytes = 4096
+
+  /// Requests of one connection that wait for their answers: more are not read until some are sent.
+  public static let pipelinedRequests = 16
+
+  /// Bytes of answers that a client has not taken: more requests are not read until it does.
+  public static let unsentBytes = 4 << 20
+
   /// Nesting of a JSON body.
   public static let jsonDepth = 100
 

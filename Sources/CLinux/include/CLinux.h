@@ -12,4 +12,31 @@ void stowage_thread_name(const char *name);
 /// Major page faults of the calling thread so far: those that read from the disk.
 int64_t stowage_thread_major_faults(void);
 
+enum {
+  STOWAGE_READABLE = 1,
+  STOWAGE_WRITABLE = 2,
+  /// Both directions are closed, or the connection was reset. Reported without being asked for.
+  STOWAGE_BROKEN = 4,
+  /// Only one of several waiting loops is woken.
+  STOWAGE_SHARED = 8
+};
+
+typedef struct {
+  uint64_t data;
+  uint32_t events;
+} stowage_event;
+
+/// Like epoll_create1, epoll_ctl and epoll_wait, with the flags above; -1 and errno on failure.
+int stowage_epoll_create(void);
+int stowage_epoll_add(int epoll, int fd, uint32_t events, uint64_t data);
+int stowage_epoll_change(int epoll, int fd, uint32_t events, uint64_t data);
+int stowage_epoll_remove(int epoll, int fd);
+int stowage_epoll_wait(int epoll, stowage_event *events, int count, int milliseconds);
+
+/// A non-blocking event counter.
+int stowage_eventfd(void);
+
+/// The next connection of a listening socket, non-blocking.
+int stowage_accept(int fd);
+
 #endif
