@@ -48,6 +48,9 @@ public enum Limits {
   /// Bytes of one ONNX file: the wire format's own bound.
   public static let modelFileBytes = 1 << 40
 
+  /// Bytes that folding constants of one model may make: a few bytes of file can ask for any.
+  public static let foldedBytes = 4 << 30
+
   /// Open connections.
   public static let connections = 4096
 

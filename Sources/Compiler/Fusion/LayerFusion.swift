@@ -1,0 +1,120 @@
+import Models
+import Vocabulary
+
+/// Joins convolutions and products with the bias, residual and activation that follow.
+enum LayerFusion {
+  static func run(_ graph: inout Graph, facts: [ValueFacts]) {
+    var rewriter = Rewriter(graph)
+    // Backwards, so that of two convolutions that are added the later one takes the sum.
+    for index in graph.nodes.indices.reversed() {
+      guard let node = rewriter.nodes[index], node.domain.isEmpty else { continue }
+      if ["Conv", "Gemm", "MatMul"].contains(node.operation) {
+        fuse(node, at: index, facts, &rewriter)
+      }
+    }
+    graph = rewriter.finish()
+  }
+
+  /// Walks down from one node while each result has a single reader that can be taken in.
+  private static func fuse(
+    _ node: Node, at index: Int, _ facts: [ValueFacts], _ rewriter: inout Rewriter
+  ) {
+    guard let output = node.outputs.first ?? nil, output.index < facts.count,
+      facts[output.index].type == .float32
+    else { return }
+    var fused = node
+    fused.domain = "stowage"
+    fused.operation = "Fused" + node.operation
+    fused.inputs += Array(repeating: nil, count: max(0, 3 - node.inputs.count))
+    var taken = [index]
+    var end = output
+    if node.operation != "Conv", let bias = biasAdded(to: end, fused, facts, rewriter) {
+      fused.inputs[2] = bias.value
+      taken.append(bias.index)
+      end = bias.output
+    }
+    if let residual = residualAdded(to: end, at: index, facts, rewriter) {
+      fused.inputs.append(residual.value)
+      taken.append(residual.index)
+      end = residual.output
+    }
+    if let next = rewriter.onlyReader(of: end), let result = next.node.outputs[0],
+      let attributes = activation(next.node, rewriter)
+    {
+      fused.attributes.merge(attributes) { _, new in new }
+      taken.append(next.index)
+      end = result
+    }
+    // A plain matrix product stays what it is: there is nothing to be gained by another name.
+    guard taken.count > 1 || node.operation != "MatMul" else { return }
+    fused.outputs = [end]
+    rewriter.fuse(taken, into: fused)
+  }
+
+  /// A one-dimensional constant added to the columns of a product.
+  private static func biasAdded(
+    to value: ValueID, _ node: Node, _ facts: [ValueFacts], _ rewriter: Rewriter
+  ) -> (value: ValueID, index: Int, output: ValueID)? {
+    guard node.inputs[2] == nil, let next = rewriter.onlyReader(of: value),
+      next.node.operation == "Add", next.node.domain.isEmpty, next.node.inputs.count == 2,
+      let output = next.node.outputs[0],
+      let other = next.node.inputs.first(where: { $0 != value }) ?? nil,
+      let bias = rewriter.constant(other), bias.type == .float32,
+      let columns = facts[value.index].shape?.last, bias.shape.last.map(Dimension.fixed) == columns,
+      bias.elementCount == bias.shape.last, bias.shape.count <= facts[value.index].shape?.count ?? 0
+    else { return nil }
+    return (other, next.index, output)
+  }
+
+  /// A value of the same shape that is added and that a request decides.
+  private static func residualAdded(
+    to value: ValueID, at index: Int, _ facts: [ValueFacts], _ rewriter: Rewriter
+  ) -> (value: ValueID, index: Int, output: ValueID)? {
+    guard let next = rewriter.onlyReader(of: value), next.node.operation == "Add",
+      next.node.domain.isEmpty, next.node.inputs.count == 2, let output = next.node.outputs[0],
+      let other = next.node.inputs.first(where: { $0 != value }) ?? nil,
+      rewriter.constant(other) == nil, other.index < facts.count,
+      let shape = facts[value.index].shape, facts[other.index].shape == shape,
+      facts[other.index].type == .float32
+    else { return nil }
+    return (other, next.index, output)
+  }
+
+  /// The attributes that stand for an activation, or nil when the node is none.
+  private static func activation(_ node: Node, _ rewriter: Rewriter) -> [String: Attribute]? {
+    if node.domain == "stowage" {
+      return node.operation == "Silu" ? ["activation": .string("Silu")] : nil
+    }
+    guard node.domain.isEmpty else { return nil }
+    var attributes: [String: Attribute] = ["activation": .string(node.operation)]
+    switch node.operation {
+    case "Relu", "Sigmoid", "Tanh", "HardSwish", "Mish": return attributes
+    case "Gelu":
+      let isExact = node.string("approximate", default: "none") == "none"
+      attributes["activation"] = .string(isExact ? "Gelu" : "GeluTanh")
+    case "LeakyRelu": attributes["alpha"] = .float(node.float("alpha", default: 0.01))
+    case "Elu": attributes["alpha"] = .float(node.float("alpha", default: 1))
+    case "HardSigmoid":
+      attributes["alpha"] = .float(node.float("alpha", default: 0.2))
+      attributes["beta"] = .float(node.float("beta", default: 0.5))
+    case "Clip":
+      guard let low = bound(node, 1, "min", -.infinity, rewriter),
+        let high = bound(node, 2, "max", .infinity, rewriter)
+      else { return nil }
+      attributes["alpha"] = .float(low)
+      attributes["beta"] = .float(high)
+    default: return nil
+    }
+    return attributes
+  }
+
+  /// A bound of Clip: an attribute before opset 11, an input since.
+  private static func bound(
+    _ node: Node, _ index: Int, _ name: String, _ fallback: Float, _ rewriter: Rewriter
+  ) -> Float? {
+    guard index < node.inputs.count, let id = node.inputs[index] else {
+      return node.float(name, default: fallback)
+    }
+    return rewriter.constant(id)?.floats?.first
+  }
+}

@@ -1,0 +1,43 @@
+import Models
+
+/// The passes in their order.
+enum Optimisation {
+  /// Rounds of folding and simplifying: each may open the way for the other.
+  private static let maximumRounds = 16
+
+  /// What makes the proof of independence easier: constants folded, idle nodes gone.
+  static func beforeBatching(
+    _ graph: inout Graph, _ passes: CompileOptions.Passes
+  ) throws(ModelError) {
+    DeadNodes.run(&graph)
+    for _ in 0..<maximumRounds {
+      let facts = try ShapeInference.infer(graph)
+      var hasChanged = false
+      if passes.contains(.constantFolding) {
+        hasChanged = try ConstantFolding.run(&graph, facts: facts)
+      }
+      if passes.contains(.simplification) {
+        hasChanged = Simplification.run(&graph, facts: facts) || hasChanged
+      }
+      DeadNodes.run(&graph)
+      if !hasChanged { return }
+    }
+  }
+
+  /// What makes layers of nodes.
+  static func afterBatching(
+    _ graph: inout Graph, _ passes: CompileOptions.Passes
+  ) throws(ModelError) {
+    if passes.contains(.activationPatterns) { ActivationPatterns.run(&graph) }
+    if passes.contains(.convolutionFolding) {
+      let facts = try ShapeInference.infer(graph)
+      ConvolutionFolding.run(&graph, facts: facts)
+      DeadNodes.run(&graph)
+    }
+    if passes.contains(.layerFusion) {
+      let facts = try ShapeInference.infer(graph)
+      LayerFusion.run(&graph, facts: facts)
+    }
+    DeadNodes.run(&graph)
+  }
+}

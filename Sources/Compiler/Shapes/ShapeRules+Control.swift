@@ -1,0 +1,86 @@
+import Models
+import Vocabulary
+
+extension ShapeRules {
+  static let control: [String: ShapeRule] = ["If": branch, "Loop": loop]
+
+  /// Both branches are looked at: what they agree on is known of the result.
+  static func branch(_ facts: inout NodeFacts) throws(ModelError) {
+    guard let yes = facts.node.graph("then_branch"), let no = facts.node.graph("else_branch") else {
+      throw facts.refusal("lacks a branch")
+    }
+    var taken: [Graph] = [yes, no]
+    if let condition = facts.knownInts(0)?.first { taken = [condition != 0 ? yes : no] }
+    var results: [[ValueFacts]] = []
+    for graph in taken {
+      let captures = Array(facts.inputs.suffix(graph.captures.count))
+      let found = try ShapeInference.infer(
+        graph, inputs: [], captures: captures, sizes: facts.sizes)
+      guard graph.outputs.count >= facts.outputs.count else {
+        throw facts.refusal("has a branch with too few outputs")
+      }
+      results.append(graph.outputs.map { found[$0.index] })
+    }
+    for index in facts.outputs.indices {
+      let first = results[0][index]
+      let agreed = results.dropFirst().reduce(first.shape) { shape, other in
+        merge(shape, other[index].shape, facts, output: index)
+      }
+      facts.set(index, first.type, agreed)
+    }
+  }
+
+  static func loop(_ facts: inout NodeFacts) throws(ModelError) {
+    guard let body = facts.node.graph("body") else { throw facts.refusal("lacks its body") }
+    let carried = body.inputs.count - 2
+    let own = facts.inputs.count - body.captures.count
+    guard carried >= 0, own == carried + 2, body.outputs.count >= carried + 1 else {
+      throw facts.refusal("does not fit its body's inputs and outputs")
+    }
+    // Shapes that the body changes from step to step are not known after it.
+    var states = facts.inputs[2..<own].map { input in
+      ValueFacts(type: input?.type, shape: input?.shape)
+    }
+    let captures = Array(facts.inputs[own...])
+    var found: [ValueFacts] = []
+    for _ in 0...Limits.tensorRank {
+      found = try inferBody(body, states, captures, facts)
+      var changed = false
+      for place in 0..<carried {
+        let after = found[body.outputs[place + 1].index].shape
+        let merged = merge(states[place].shape, after, facts, output: place)
+        changed = changed || merged != states[place].shape
+        states[place].shape = merged
+      }
+      if !changed { break }
+    }
+    for place in 0..<carried { facts.set(place, states[place].type, states[place].shape) }
+    let trips = facts.knownSizes(0)?.first.flatMap { facts.knownSizes(1) == nil ? nil : $0 }
+    for (place, id) in body.outputs.dropFirst(carried + 1).enumerated() {
+      let index = carried + place
+      let count = trips ?? .symbol("\(facts.node.name):\(index).0")
+      facts.set(index, found[id.index].type, found[id.index].shape.map { [count] + $0 })
+    }
+  }
+
+  private static func inferBody(
+    _ body: Graph, _ states: [ValueFacts], _ captures: [ValueFacts?], _ facts: NodeFacts
+  ) throws(ModelError) -> [ValueFacts] {
+    var typed = body
+    for (id, state) in zip(body.inputs.dropFirst(2), states) where typed[id].type == nil {
+      typed[id].type = state.type
+    }
+    return try ShapeInference.infer(
+      typed, inputs: [[], []] + states.map(\.shape), captures: captures, sizes: facts.sizes)
+  }
+
+  /// What two shapes have in common; a size they differ in becomes a symbol.
+  private static func merge(
+    _ left: [Dimension]?, _ right: [Dimension]?, _ facts: NodeFacts, output: Int
+  ) -> [Dimension]? {
+    guard let left, let right, left.count == right.count else { return nil }
+    return left.indices.map { axis in
+      left[axis] == right[axis] ? left[axis] : .symbol("\(facts.node.name):\(output).\(axis)")
+    }
+  }
+}

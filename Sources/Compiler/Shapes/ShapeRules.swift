@@ -1,0 +1,46 @@
+import Models
+import Vocabulary
+
+/// What an operator makes of the types and shapes of its inputs.
+typealias ShapeRule = @Sendable (inout NodeFacts) throws(ModelError) -> Void
+
+/// The rules of all supported operators, by name; what has no rule here is refused.
+enum ShapeRules {
+  /// The rule for a node, or nil when its operator is not supported.
+  static func rule(_ node: Node) -> ShapeRule? {
+    switch node.domain {
+    case "": standard[node.operation]
+    case "stowage": fused[node.operation]
+    default: nil
+    }
+  }
+
+  /// The error for a node without a rule.
+  static func unsupported(_ node: Node) -> ModelError {
+    let domain = node.domain.isEmpty ? "" : " of domain '\(node.domain)'"
+    return ModelError(
+      "Node '\(node.name)' uses operator \(node.operation)\(domain), opset \(node.opset), "
+        + "which is not supported.")
+  }
+
+  /// Standard operators.
+  static let standard: [String: ShapeRule] = [
+    elementwise, movement, indexing, reductions, windows, linear, generators, recurrent, quantized,
+    control,
+  ].reduce(into: [:]) { all, group in all.merge(group) { first, _ in first } }
+
+  /// The same rule under several names.
+  static func rules(_ groups: [(rule: ShapeRule, names: [String])]) -> [String: ShapeRule] {
+    var rules: [String: ShapeRule] = [:]
+    for group in groups {
+      for name in group.names { rules[name] = group.rule }
+    }
+    return rules
+  }
+
+  /// Operators that fusion makes.
+  static let fused: [String: ShapeRule] = [
+    "FusedConv": conv, "FusedGemm": gemm, "FusedMatMul": matMul, "Attention": fusedAttention,
+    "Silu": sameAsFirst,
+  ]
+}
