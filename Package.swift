@@ -159,7 +159,8 @@ let package = Package(
     .testTarget(
       name: "ModelsTests", dependencies: ["Models", "Vocabulary"], swiftSettings: strict),
     // The built binary as its users meet it: real sockets, real files, real signals.
-    .testTarget(name: "StowageTests", dependencies: ["Vocabulary"], swiftSettings: strict),
+    .testTarget(
+      name: "StowageTests", dependencies: ["Stowage", "Vocabulary"], swiftSettings: strict),
     // The house rules, checked on the sources themselves.
     .testTarget(name: "TidyTests", swiftSettings: strict),
   ],

@@ -30,6 +30,9 @@ struct Exchange: Sendable {
   /// Notes the id that the client gave.
   mutating func note(id: String?) { log?.id = id }
 
+  /// Sets what to call when the client leaves before its answer.
+  func onDisconnect(_ action: @escaping @Sendable () -> Void) { sink.onDisconnect(action) }
+
   /// Sends an answer.
   func finish(_ response: Response) { send(response, log) }
 

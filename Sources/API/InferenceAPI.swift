@@ -105,9 +105,10 @@ public struct InferenceAPI: RequestHandler {
       .read(request.body, jsonCount: jsonCount)
     exchange.note(id: form.id)
     let answer = InferAnswer(model: model.name, form: form)
-    service.infer(inference) { [exchange] outcome in
+    let admitted = service.infer(inference) { [exchange] outcome in
       exchange.finish(outcome, answer)
     }
+    exchange.onDisconnect { [service] in service.cancel(admitted) }
   }
 
   /// The bytes of JSON at the beginning of the body; nil when all of it is.

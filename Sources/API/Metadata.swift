@@ -45,16 +45,28 @@ enum Metadata {
     return ok(json, status: isReady ? 200 : 503)
   }
 
-  /// The names of the models, each once, in the store's order.
+  /// Every version of every model with its state, and the reason where it was refused.
   static func models(_ models: [ModelDescription]) -> Response {
-    var json = JSONWriter()
+    var json = JSONWriter(capacity: 512)
     json.open("{")
     json.key("models")
     json.open("[")
-    var previous: String?
-    for model in models where model.name != previous {
+    for model in models {
+      json.open("{")
+      json.key("name")
       json.string(model.name)
-      previous = model.name
+      json.key("version")
+      json.string(model.version)
+      json.key("state")
+      switch model.state {
+      case .loading: json.string("LOADING")
+      case .ready: json.string("READY")
+      case .unavailable(let reason):
+        json.string("UNAVAILABLE")
+        json.key("reason")
+        json.string(reason)
+      }
+      json.close("}")
     }
     json.close("]")
     json.close("}")

@@ -5,5 +5,6 @@ import ArgumentParser
 struct Stowage: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "stowage",
-    abstract: "Serves many neural networks from one device whose memory cannot hold them all.")
+    abstract: "Serves many neural networks from one device whose memory cannot hold them all.",
+    subcommands: [InferCommand.self, HealthcheckCommand.self])
 }

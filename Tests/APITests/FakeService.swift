@@ -11,6 +11,7 @@ final class FakeService: InferenceService {
   let isReady: Bool
   private let answer: @Sendable (InferenceRequest) -> Result<InferenceResult, InferenceError>
   private let received = Mutex<[InferenceRequest]>([])
+  private let cancelled = Mutex<[RequestID]>([])
 
   /// A service with `echo` (all types that JSON carries), `half` (those that it does not), `pair`
   /// (two versions, one input of shape [-1, 2]), `loading` and `broken`.
@@ -51,10 +52,13 @@ final class FakeService: InferenceService {
   ) -> RequestID {
     received.withLock { $0.append(request) }
     completion(answer(request))
-    return RequestID(0)
+    return RequestID(UInt64(requests.count))
   }
 
-  func cancel(_ request: RequestID) {}
+  func cancel(_ request: RequestID) { cancelled.withLock { $0.append(request) } }
+
+  /// The requests whose clients left, in order.
+  var cancellations: [RequestID] { cancelled.withLock { $0 } }
 
   static func echo(_ request: InferenceRequest) -> Result<InferenceResult, InferenceError> {
     let outputs =
@@ -75,7 +79,16 @@ final class FakeService: InferenceService {
 final class Inbox: ResponseSink {
   private let received = Mutex<[Response]>([])
 
+  private let departure = Mutex<(@Sendable () -> Void)?>(nil)
+
   func send(_ response: Response) { received.withLock { $0.append(response) } }
+
+  func onDisconnect(_ action: @escaping @Sendable () -> Void) {
+    departure.withLock { $0 = action }
+  }
+
+  /// Plays a client that leaves.
+  func disconnect() { departure.withLock { $0 }?() }
 
   var responses: [Response] { received.withLock { $0 } }
 }
@@ -100,12 +113,20 @@ struct Harness {
     body: [UInt8] = []
   ) -> Response? {
     let inbox = Inbox()
+    ask(method, path, headers, body: body, inbox: inbox)
+    return inbox.responses.count == 1 ? inbox.responses.first : nil
+  }
+
+  /// Sends a request whose answer goes to an inbox.
+  func ask(
+    _ method: String, _ path: String, _ headers: [(name: String, value: String)] = [],
+    body: [UInt8] = [], inbox: Inbox
+  ) {
     body.withUnsafeBytes { bytes in
       let request = Request(
         method: method, path: path, query: nil, headers: Headers(headers), body: bytes)
       api.handle(request, sink: inbox)
     }
-    return inbox.responses.count == 1 ? inbox.responses.first : nil
   }
 
   /// Posts JSON to a model.

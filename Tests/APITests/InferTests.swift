@@ -200,6 +200,16 @@ struct InferTests {
     #expect(response?.header("Retry-After") == retryAfter)
   }
 
+  @Test("A client that leaves takes its request back")
+  func disconnect() {
+    let (harness, inbox) = (Harness(), Inbox())
+    let body = #"{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}]}"#
+    harness.ask("POST", "/v2/models/pair/infer", body: Array(body.utf8), inbox: inbox)
+    #expect(harness.service.cancellations.isEmpty)
+    inbox.disconnect()
+    #expect(harness.service.cancellations == [RequestID(1)])
+  }
+
   @Test("Every request leaves one record, errors too")
   func log() {
     let lines = Mutex<[String]>([])

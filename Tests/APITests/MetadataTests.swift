@@ -28,11 +28,18 @@ struct MetadataTests {
     #expect(starting?.text == #"{"live":true,"ready":false}"#)
   }
 
-  @Test("Models are listed once, whatever their versions")
+  @Test("The list of models has every version, its state and why one was refused")
   func models() {
+    let text = Harness().ask("GET", "/v2/models")?.text
+    #expect(text?.hasPrefix(#"{"models":[{"name":"echo","version":"1","state":"READY"},"#) == true)
     #expect(
-      Harness().ask("GET", "/v2/models")?.text
-        == #"{"models":["echo","half","pair","a b/ü","loading","broken"]}"#)
+      text?.contains(
+        #"{"name":"pair","version":"2","state":"READY"},{"name":"pair","version":"1","#) == true)
+    #expect(text?.contains(#"{"name":"loading","version":"1","state":"LOADING"}"#) == true)
+    #expect(
+      text?.hasSuffix(
+        #"{"name":"broken","version":"1","state":"UNAVAILABLE","reason":"#
+          + #""Node 'n' uses operator 'Nope'."}]}"#) == true)
   }
 
   @Test("A model's metadata has its versions, inputs and outputs")
