@@ -37,9 +37,8 @@ let package = Package(
       name: "Stowage",
       dependencies: [
         "API", "Network", "HTTP", "Engine", "CPUBackend", "ReferenceBackend", "NullBackend",
-        "Backend", "Compiler", "Models", "Scheduling", "Simulation", "Metrics", "Vocabulary",
-        "CCurl",
-        "CLinux",
+        "Backend", "Compiler", "Models", "Scheduling", "Simulation", "Metrics", "Threads",
+        "Vocabulary", "CCurl", "CLinux",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -86,7 +85,8 @@ let package = Package(
       dependencies: ["Backend", "Compiler", "Models", "Reference", "Vocabulary"],
       swiftSettings: strict),
     .target(
-      name: "NullBackend", dependencies: ["Backend", "Compiler", "Models", "Vocabulary"],
+      name: "NullBackend",
+      dependencies: ["Backend", "Compiler", "Models", "Threads", "Vocabulary"],
       swiftSettings: strict),
     .target(
       name: "Backend", dependencies: ["Compiler", "Models", "Vocabulary"], swiftSettings: strict),
@@ -102,7 +102,7 @@ let package = Package(
     // Threads, locks and conditions that sanitizers understand.
     .target(name: "Threads", dependencies: ["CLinux"], swiftSettings: strict),
     // Counters, gauges, histograms and their Prometheus text.
-    .target(name: "Metrics", dependencies: ["Vocabulary"], swiftSettings: strict),
+    .target(name: "Metrics", dependencies: ["Threads"], swiftSettings: strict),
     // Identifiers, quantities and every limit.
     .target(name: "Vocabulary", swiftSettings: strict),
 
@@ -129,6 +129,7 @@ let package = Package(
       name: "EngineTests",
       dependencies: [
         "Engine", "Scheduling", "Backend", "ReferenceBackend", "NullBackend", "Compiler", "Models",
+        "Threads", .product(name: "Logging", package: "swift-log"),
         "Metrics", "Vocabulary",
       ],
       swiftSettings: strict),

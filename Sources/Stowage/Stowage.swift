@@ -1,10 +1,20 @@
 import ArgumentParser
 
-/// The command line: `stowage serve`, `stowage infer` and the planners.
+/// The command line: one subcommand a file.
 @main
 struct Stowage: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "stowage",
     abstract: "Serves many neural networks from one device whose memory cannot hold them all.",
-    subcommands: [InferCommand.self, HealthcheckCommand.self])
+    discussion: """
+      Start with a folder of ONNX files and ask for an inference:
+
+        stowage serve --models Models
+        curl -d @Examples/digits/7-1.json http://127.0.0.1:8000/v2/models/digits/infer
+      """,
+    version: version,
+    subcommands: [ServeCommand.self, InferCommand.self, HealthcheckCommand.self])
+
+  /// The version that `/v2` and `--version` tell.
+  static let version = "0.1.0"
 }

@@ -1,1 +1,155 @@
-// Written with its target.
+import Backend
+import Compiler
+import Logging
+import Metrics
+import Models
+import NullBackend
+import Scheduling
+import Testing
+import Threads
+import Vocabulary
+
+@testable import Engine
+
+/// A model of one product with a bias, over samples of two numbers.
+private func perceptron() throws -> Program {
+  let weights = Tensor.make(.float32, [2, 3], as: Float.self) { elements in
+    for index in elements.indices { elements[index] = Float(index) }
+  }
+  let graph = Graph(
+    name: "g",
+    values: [
+      Value(name: "x", type: .float32, shape: [.symbol("n"), .fixed(2)]),
+      Value(name: "w", type: .float32, shape: [.fixed(2), .fixed(3)], constant: weights),
+      Value(name: "y", type: .float32, shape: [.symbol("n"), .fixed(3)]),
+    ],
+    nodes: [
+      Node(
+        name: "product", operation: "MatMul", opset: 13, inputs: [ValueID(0), ValueID(1)],
+        outputs: [ValueID(2)])
+    ],
+    inputs: [ValueID(0)], outputs: [ValueID(2)])
+  return try Compiler.compile(graph)
+}
+
+/// An engine with one model, `m`.
+private func engine(
+  _ configuration: EngineConfiguration = EngineConfiguration(units: 2, executors: 2),
+  cost: @escaping NullBackend.Cost = { _, _, _ in .zero }
+) throws -> Engine {
+  let engine = Engine(
+    configuration: configuration, backend: NullBackend(computeUnits: 2, cost: cost),
+    policy: Scheduler(SchedulerOptions(units: 2, executors: configuration.executors)),
+    registry: Registry(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+  engine.catalog.expect([ModelDescription(name: "m", version: "1", state: .loading)])
+  try engine.publish("m", version: "1", perceptron())
+  return engine
+}
+
+private func request(_ samples: Int, timeout: Duration? = nil) -> InferenceRequest {
+  InferenceRequest(
+    model: "m",
+    inputs: [
+      (
+        "x",
+        Tensor(
+          type: .float32, shape: [samples, 2], storage: TensorStorage(byteCount: samples * 8))
+      )
+    ], timeout: timeout)
+}
+
+/// Waits for the answer to one request.
+private func infer(
+  _ engine: Engine, _ request: InferenceRequest
+) -> Result<InferenceResult, InferenceError> {
+  let answer = Lock<Result<InferenceResult, InferenceError>?>(nil)
+  engine.infer(request) { result in answer.notify { $0 = result } }
+  return answer.wait { $0 }
+}
+
+private func failure(_ result: Result<InferenceResult, InferenceError>) -> InferenceError? {
+  if case .failure(let error) = result { error } else { nil }
+}
+
+@Suite("Engine")
+struct EngineTests {
+  @Test("A request is answered with its own samples")
+  func answers() throws {
+    let engine = try engine()
+    let result = try infer(engine, request(3)).get()
+    #expect(result.outputs.map(\.name) == ["y"])
+    #expect(result.outputs[0].tensor.shape == [3, 3])
+    #expect(result.version == "1")
+    engine.drain(within: .seconds(5))
+  }
+
+  @Test("What does not fit the model is refused with a sentence that names it")
+  func refusals() throws {
+    let engine = try engine()
+    let unknown = InferenceRequest(model: "other", inputs: [])
+    #expect(failure(infer(engine, unknown))?.kind == .notFound)
+    var wrong = request(1)
+    wrong.inputs[0].name = "z"
+    #expect(failure(infer(engine, wrong))?.message.contains("no input 'z'") == true)
+    #expect(
+      failure(infer(engine, InferenceRequest(model: "m", inputs: [])))?.message
+        .contains("needs input 'x'") == true)
+    var output = request(1)
+    output.outputs = ["q"]
+    #expect(failure(infer(engine, output))?.message.contains("no output 'q'") == true)
+    #expect(failure(infer(engine, request(10_000)))?.kind == .invalid)
+    #expect(failure(infer(engine, request(0)))?.message.contains("no samples") == true)
+    engine.drain(within: .seconds(5))
+  }
+
+  @Test("A request whose timeout passes in the queue is told so")
+  func timeouts() throws {
+    let gate = Lock(false)
+    let engine = try engine(EngineConfiguration(units: 2, executors: 1)) { _, _, _ in
+      gate.wait { $0 ? .zero : nil }
+    }
+    let first = Lock<Bool>(false)
+    engine.infer(request(1)) { _ in first.notify { $0 = true } }
+    let late = infer(engine, request(1, timeout: .milliseconds(5)))
+    #expect(failure(late)?.kind == .deadlinePassed)
+    gate.notify { $0 = true }
+    first.wait { $0 ? () : nil }
+    engine.drain(within: .seconds(5))
+  }
+
+  @Test("Draining answers what was admitted and refuses what comes later")
+  func draining() throws {
+    let engine = try engine { _, _, _ in .milliseconds(1) }
+    let answered = Lock(0)
+    for _ in 0..<20 { engine.infer(request(1)) { _ in answered.notify { $0 += 1 } } }
+    engine.drain(within: .seconds(20))
+    #expect(answered.withLock { $0 } == 20)
+    #expect(failure(infer(engine, request(1)))?.kind == .unavailable)
+  }
+
+  @Test("Every request of many threads is answered exactly once")
+  func stress() throws {
+    let engine = try engine(
+      EngineConfiguration(units: 2, executors: 2, maximumBatch: 8, queueLimit: 16))
+    let (answers, refused) = (Lock<[Int: Int]>([:]), Lock(0))
+    let threads = (0..<4).map { thread in
+      Thread("client-\(thread)") {
+        for number in 0..<500 {
+          let key = thread * 1000 + number
+          let id = engine.infer(request(1 + number % 3)) { result in
+            if case .failure(let error) = result, error.kind != .cancelled {
+              refused.withLock { $0 += 1 }
+            }
+            answers.notify { $0[key, default: 0] += 1 }
+          }
+          if number % 7 == 0 { engine.cancel(id) }
+        }
+      }
+    }
+    for thread in threads { thread.join() }
+    answers.wait { $0.count == 2000 ? () : nil }
+    #expect(answers.withLock { $0.values.allSatisfy { $0 == 1 } })
+    engine.drain(within: .seconds(20))
+    #expect(answers.withLock { $0.count } == 2000)
+  }
+}

@@ -12,6 +12,9 @@ void stowage_thread_name(const char *name);
 /// Major page faults of the calling thread so far: those that read from the disk.
 int64_t stowage_thread_major_faults(void);
 
+/// Cores that the calling thread may run on.
+int stowage_available_processors(void);
+
 enum {
   STOWAGE_READABLE = 1,
   STOWAGE_WRITABLE = 2,

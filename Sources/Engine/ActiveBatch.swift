@@ -1,0 +1,92 @@
+import Backend
+import Models
+import Scheduling
+import Vocabulary
+
+/// The memory and the requests of a batch while it is on its way.
+///
+/// Handed from thread to thread with each run; one thread at a time works on it.
+final class ActiveBatch: @unchecked Sendable {
+  // Unchecked: the mailboxes that carry it order the accesses.
+
+  /// A request and its samples of the batch.
+  struct Member {
+    var request: PendingRequest
+    var samples: Range<Int>
+  }
+
+  let id: BatchID
+  let model: ServedModel
+  let capacity: Int
+  private(set) var members: [Member] = []
+  private var gathered = 0
+  private var workspace: (any Workspace)?
+  private var key: ServedModel.WorkspaceKey?
+  /// When the first run began.
+  private(set) var started: Instant?
+  /// Time that its runs took together.
+  private(set) var computeTime = Duration.zero
+  /// The sentence of a run that failed.
+  var failure: String?
+
+  init(id: BatchID, model: ServedModel, capacity: Int) {
+    self.id = id
+    self.model = model
+    self.capacity = capacity
+  }
+
+  var samples: Int { members.last?.samples.upperBound ?? 0 }
+
+  func join(_ request: PendingRequest, samples: Range<Int>) {
+    members.append(Member(request: request, samples: samples))
+  }
+
+  /// Copies the inputs of members that joined since, and returns the memory they are in.
+  func gather(at now: Instant) throws(ModelError) -> any Workspace {
+    started = started ?? now
+    let workspace = try existingWorkspace()
+    for member in members[gathered...] {
+      for (index, tensor) in member.request.inputs.enumerated() {
+        if model.batchSymbol == nil || tensor.type == .string {
+          workspace.setInput(index, to: tensor)
+        } else {
+          workspace.setInput(
+            index, samples: member.samples,
+            from: UnsafeRawBufferPointer(start: tensor.storage.base, count: tensor.byteCount))
+        }
+      }
+    }
+    gathered = members.count
+    return workspace
+  }
+
+  func ran(_ time: Duration) { computeTime += time }
+
+  /// The outputs that a member asked for.
+  func outputs(of member: Member) -> [(name: String, tensor: Tensor)] {
+    guard let workspace else { return [] }
+    return member.request.outputs.map { place in
+      (
+        model.description.outputs[place].name,
+        workspace.output(place, samples: member.samples)
+      )
+    }
+  }
+
+  /// Gives the memory back.
+  func release() {
+    if let workspace, let key { model.returnWorkspace(workspace, key) }
+    workspace = nil
+  }
+
+  private func existingWorkspace() throws(ModelError) -> any Workspace {
+    if let workspace { return workspace }
+    let shapes = members.first?.request.inputs.map(\.shape) ?? []
+    let key = ServedModel.WorkspaceKey(
+      capacity: capacity,
+      inputShapes: model.batchSymbol == nil ? shapes : shapes.map { [capacity] + $0.dropFirst() })
+    let taken = try model.takeWorkspace(key)
+    (workspace, self.key) = (taken, key)
+    return taken
+  }
+}

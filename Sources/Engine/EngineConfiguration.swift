@@ -1,0 +1,27 @@
+public import Vocabulary
+
+/// How an engine serves.
+public struct EngineConfiguration: Sendable {
+  /// Compute units of the device.
+  public var units: Int
+  /// Runs that may be under way at once.
+  public var executors: Int
+  /// The most samples of one batch.
+  public var maximumBatch: Int
+  /// How long the first request of a batch may wait for company.
+  public var maximumQueueDelay: Duration
+  /// The most requests that may wait for one model.
+  public var queueLimit: Int
+
+  /// How an engine serves; the defaults suit a small machine.
+  public init(
+    units: Int = 1, executors: Int = 1, maximumBatch: Int = Limits.samplesPerBatch,
+    maximumQueueDelay: Duration = .zero, queueLimit: Int = Limits.queuedRequestsPerModel
+  ) {
+    self.units = max(units, 1)
+    self.executors = max(executors, 1)
+    self.maximumBatch = max(maximumBatch, 1)
+    self.maximumQueueDelay = maximumQueueDelay
+    self.queueLimit = max(queueLimit, 1)
+  }
+}

@@ -1,0 +1,89 @@
+import API
+import CLinux
+import Glibc
+import Metrics
+import Network
+import Threads
+
+/// Waits for the signals that end a server.
+///
+/// They are blocked for all threads that are started later, so that only `wait` sees them.
+struct SignalWaiter {
+  private var signals = sigset_t()
+
+  init() {
+    sigemptyset(&signals)
+    sigaddset(&signals, SIGTERM)
+    sigaddset(&signals, SIGINT)
+    pthread_sigmask(SIG_BLOCK, &signals, nil)
+    signal(SIGPIPE, SIG_IGN)
+  }
+
+  func wait() {
+    var (set, number) = (signals, Int32(0))
+    while sigwait(&set, &number) != 0 {}
+  }
+}
+
+/// What the process may use.
+enum Processors {
+  /// Cores that this process may run on.
+  static var available: Int { max(1, Int(stowage_available_processors())) }
+}
+
+/// Lines for other programs.
+enum StandardOutput {
+  /// Writes a whole line at once, so that threads do not mix theirs.
+  static func write(_ line: String) {
+    let bytes = Array(line.utf8)
+    _ = Glibc.write(STDOUT_FILENO, bytes, bytes.count)
+  }
+}
+
+/// Writes the request log.
+enum RequestLogger {
+  /// One line of JSON with the time in front.
+  @Sendable static func write(_ log: RequestLog) {
+    var (now, parts) = (timespec(), tm())
+    clock_gettime(CLOCK_REALTIME, &now)
+    gmtime_r(&now.tv_sec, &parts)
+    var text = [CChar](repeating: 0, count: 32)
+    let length = strftime(&text, text.count, "%Y-%m-%dT%H:%M:%S", &parts)
+    let seconds = String(decoding: text[..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let milliseconds = 1000 + now.tv_nsec / 1_000_000
+    StandardOutput.write(
+      "{\"time\":\"\(seconds).\("\(milliseconds)".dropFirst())Z\",\(log.line.dropFirst())\n")
+  }
+}
+
+/// Metrics of the process and its connections.
+enum ProcessMetrics {
+  static func register(in registry: Registry, _ server: Server) {
+    let statistics = server.statistics
+    registry.sampled("stowage_http_connections", "Open connections.") {
+      Double(statistics.openConnections)
+    }
+    registry.sampled(
+      "stowage_http_connections_total", "Connections opened so far.", isCounter: true
+    ) { Double(statistics.connections) }
+    registry.sampled("stowage_http_requests_total", "Requests read so far.", isCounter: true) {
+      Double(statistics.handledRequests)
+    }
+    registry.sampled(
+      "stowage_http_malformed_requests_total", "Requests refused for their form.", isCounter: true
+    ) { Double(statistics.malformedRequests) }
+    registry.sampled(
+      "process_resident_memory_bytes", "Resident memory of the process, shared pages included."
+    ) { Double(residentBytes()) }
+  }
+
+  private static func residentBytes() -> Int {
+    guard let file = fopen("/proc/self/statm", "r") else { return 0 }
+    defer { fclose(file) }
+    var line = [CChar](repeating: 0, count: 128)
+    guard fgets(&line, Int32(line.count), file) != nil else { return 0 }
+    let words = String(decoding: line.map { UInt8(bitPattern: $0) }, as: UTF8.self).split(
+      separator: " ")
+    return words.count > 1 ? (Int(words[1]) ?? 0) * sysconf(Int32(_SC_PAGESIZE)) : 0
+  }
+}

@@ -1,0 +1,139 @@
+import API
+import ArgumentParser
+import Backend
+import Engine
+import Glibc
+import Logging
+import Metrics
+import Network
+import NullBackend
+import ReferenceBackend
+import Scheduling
+import Threads
+import Vocabulary
+
+/// `stowage serve`: a folder of models over HTTP until a signal comes.
+struct ServeCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "serve",
+    abstract: "Serves a folder of ONNX models over HTTP.",
+    discussion: """
+      The folder holds NAME.onnx, NAME/model.onnx or NAME/1/model.onnx. A model that cannot be
+      served is named with the reason; the others are served all the same. One line on standard
+      output tells when all are ready. SIGTERM and Ctrl-C answer what was asked, then stop.
+
+      Example: stowage serve --models Models --port 8000 --units 2
+      """)
+
+  @Option(help: "The folder of models.")
+  var models: String
+
+  @Option(help: "The address to listen on, such as 127.0.0.1, 0.0.0.0 or ::.")
+  var host = "127.0.0.1"
+
+  @Option(help: "The port to listen on; 0 takes any free one.")
+  var port = 8000
+
+  @Option(help: "Compute units (cores) to use; by default all that this process may use.")
+  var units: Int?
+
+  @Option(help: "Threads that serve connections.")
+  var loops = 1
+
+  @Option(help: "The most samples of one batch.")
+  var maxBatch = Limits.samplesPerBatch
+
+  @Option(help: "Microseconds that a request may wait for others to travel with.")
+  var maxQueueDelay = 0
+
+  @Option(help: "Requests that may wait for one model; further ones are answered 429.")
+  var queueLimit = Limits.queuedRequestsPerModel
+
+  @Option(help: "Where layers run: reference (slow, for comparison) or null (answers zeros).")
+  var backend = BackendName.reference
+
+  @Option(help: "Seconds that requests have to finish after SIGTERM.")
+  var drainSeconds = 30
+
+  @Flag(help: "Write a line of JSON to standard output for each request.")
+  var logRequests = false
+
+  @Flag(help: "Log less: only what went wrong.")
+  var quiet = false
+
+  /// The names of `--backend`.
+  enum BackendName: String, ExpressibleByArgument, CaseIterable {
+    case reference
+    case null
+
+    func make(units: Int) -> any Backend {
+      switch self {
+      case .reference: ReferenceBackend()
+      case .null: NullBackend(computeUnits: units)
+      }
+    }
+  }
+
+  func validate() throws {
+    guard maxBatch > 0, queueLimit > 0, maxQueueDelay >= 0, loops > 0, drainSeconds >= 0,
+      units ?? 1 > 0
+    else {
+      throw ValidationError("Numbers of samples, requests, loops and units must be positive.")
+    }
+  }
+
+  func run() throws {
+    let signals = SignalWaiter()
+    let folder = try ModelFolder(path: models)
+    let registry = Registry()
+    let engine = makeEngine(registry)
+    let observer: (@Sendable (RequestLog) -> Void)? =
+      logRequests ? RequestLogger.write : nil
+    let api = InferenceAPI(
+      service: engine, version: Stowage.version, metrics: { registry.text() }, observer: observer)
+    let server = try Server(
+      configuration: ServerConfiguration(host: host, port: port, loops: loops), handler: api)
+    ProcessMetrics.register(in: registry, server)
+    server.start()
+    // Loading beside the server: health is answered while large models are being read.
+    let loader = Thread("loader") {
+      engine.load(folder)
+      announce(server, engine)
+    }
+    signals.wait()
+    drain(server, engine)
+    loader.join()
+  }
+
+  private func makeEngine(_ registry: Registry) -> Engine {
+    let units = self.units ?? Processors.available
+    var logger = Logger(label: "stowage") { StreamLogHandler.standardError(label: $0) }
+    logger.logLevel = quiet ? .error : .info
+    return Engine(
+      configuration: EngineConfiguration(
+        units: units, executors: 1, maximumBatch: maxBatch,
+        maximumQueueDelay: .microseconds(maxQueueDelay), queueLimit: queueLimit),
+      backend: backend.make(units: units),
+      policy: Scheduler(SchedulerOptions(units: units, executors: 1)),
+      registry: registry, logger: logger)
+  }
+
+  private func announce(_ server: Server, _ engine: Engine) {
+    let states = engine.models.map(\.state)
+    let ready = states.count { $0 == .ready }
+    let refused = states.count - ready
+    let name = host.contains(":") ? "[\(host)]" : host
+    let rest = refused == 0 ? "" : ", \(refused) refused"
+    StandardOutput.write(
+      "Stowage serves \(ready) \(ready == 1 ? "model" : "models")\(rest) on "
+        + "http://\(name):\(server.port)\n")
+  }
+
+  /// The engine first, so that no answer is lost; then the connections.
+  private func drain(_ server: Server, _ engine: Engine) {
+    let patience = Duration.seconds(drainSeconds)
+    let waiting = Thread("drain") { engine.drain(within: patience) }
+    server.drain(within: patience)
+    waiting.join()
+  }
+}
