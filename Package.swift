@@ -168,3 +168,22 @@ let package = Package(
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx17
 )
+
+// Fuzz targets exist only for Scripts/fuzz: they have no `main`, and nothing else needs them.
+if Context.environment["STOWAGE_FUZZ"] != nil {
+  let targets: [(name: String, dependencies: [Target.Dependency])] = [
+    ("Onnx", ["Models"]),
+    ("Tensors", ["API", "HTTP", "Engine", "Models", "Vocabulary"]),
+  ]
+  for target in targets {
+    package.targets.append(
+      .executableTarget(
+        name: "Fuzz\(target.name)", dependencies: target.dependencies, path: "Fuzz",
+        exclude: ["Seeds", "json.dict"]
+          + targets.filter { $0.name != target.name }.map {
+            "\($0.name).swift"
+          },
+        sources: ["\(target.name).swift"],
+        swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])]))
+  }
+}
