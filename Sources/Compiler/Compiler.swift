@@ -25,11 +25,13 @@ public struct CompileOptions: Sendable {
     public static let attention = Passes(rawValue: 1 << 5)
     /// Joins convolutions and products with bias, residual and activation.
     public static let layerFusion = Passes(rawValue: 1 << 6)
+    /// Lets transpositions meet and cancel out.
+    public static let transposeSinking = Passes(rawValue: 1 << 7)
 
     /// Everything.
     public static let all: Passes = [
       .constantFolding, .simplification, .convolutionFolding, .activationPatterns,
-      .normalizationPatterns, .attention, .layerFusion,
+      .normalizationPatterns, .attention, .layerFusion, .transposeSinking,
     ]
   }
 

@@ -14,6 +14,7 @@ extension Reference {
       let sum = try generalProduct(call)
       return [try finish(call, sum.values, try call.input(0).type, sum.shape, residual: 3)]
     },
+    "stowage.Attention": fusedAttention,
     "stowage.FusedMatMul": { (call) throws(ModelError) in
       let (a, b) = (try call.input(0), try call.input(1))
       var result = try matrixProduct(call, a, b)

@@ -24,6 +24,13 @@ final class GraphBuilder {
     return id
   }
 
+  /// In a subgraph, a value of the graph around it.
+  func capture(_ name: String) -> ValueID {
+    let id = value(Value(name: name))
+    graph.captures.append(id)
+    return id
+  }
+
   /// A constant of seeded random numbers between -1 and 1.
   func weight(_ shape: [Int], from low: Float = -1, to high: Float = 1) -> ValueID {
     constant(random.tensor(shape, from: low, to: high))

@@ -50,6 +50,9 @@ extension BatchRules {
   }
 
   static func resize(_ facts: BatchFacts) throws(BatchRefusal) -> [BatchState] {
+    for index in facts.states.indices.dropFirst() where facts.axis(index) != nil {
+      throw facts.mixed("has sizes that samples decide")
+    }
     guard let axis = facts.axis(0), let from = facts.shape(0), let to = facts.outputs[0].shape,
       from.count == to.count
     else { throw facts.mixed("makes a tensor of unknown rank") }

@@ -83,8 +83,9 @@ extension BatchRules {
   static func split(_ facts: BatchFacts) throws(BatchRefusal) -> [BatchState] {
     let given = facts.node.int("axis", default: 0)
     guard let carrying = facts.axis(0), let rank = facts.shape(0)?.count,
+      facts.areConstant(from: 1),
       (given < 0 ? given + rank : given) != carrying
-    else { throw facts.mixed("splits the axis that carries samples") }
+    else { throw facts.mixed("splits the axis that carries samples, or by them") }
     return Array(repeating: facts.state(0), count: facts.outputs.count)
   }
 

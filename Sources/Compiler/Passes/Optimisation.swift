@@ -18,6 +18,10 @@ enum Optimisation {
       }
       if passes.contains(.simplification) {
         hasChanged = Simplification.run(&graph, facts: facts) || hasChanged
+        hasChanged = BranchInlining.run(&graph) || hasChanged
+      }
+      if passes.contains(.transposeSinking) {
+        hasChanged = try TransposeSinking.run(&graph) || hasChanged
       }
       DeadNodes.run(&graph)
       if !hasChanged { return }
@@ -29,6 +33,15 @@ enum Optimisation {
     _ graph: inout Graph, _ passes: CompileOptions.Passes
   ) throws(ModelError) {
     if passes.contains(.activationPatterns) { ActivationPatterns.run(&graph) }
+    if passes.contains(.normalizationPatterns) {
+      let facts = try ShapeInference.infer(graph)
+      NormalizationPatterns.run(&graph, facts: facts)
+    }
+    if passes.contains(.attention) {
+      let facts = try ShapeInference.infer(graph)
+      AttentionFusion.run(&graph, facts: facts)
+      try beforeBatching(&graph, passes)
+    }
     if passes.contains(.convolutionFolding) {
       let facts = try ShapeInference.infer(graph)
       ConvolutionFolding.run(&graph, facts: facts)

@@ -13,17 +13,24 @@ extension ShapeRules {
     if let condition = facts.knownInts(0)?.first { taken = [condition != 0 ? yes : no] }
     var results: [[ValueFacts]] = []
     for graph in taken {
-      let captures = Array(facts.inputs.suffix(graph.captures.count))
-      let found = try ShapeInference.infer(
-        graph, inputs: [], captures: captures, sizes: facts.sizes)
       guard graph.outputs.count >= facts.outputs.count else {
         throw facts.refusal("has a branch with too few outputs")
       }
-      results.append(graph.outputs.map { found[$0.index] })
+      let captures = Array(facts.inputs.suffix(graph.captures.count))
+      do {
+        let found = try ShapeInference.infer(
+          graph, inputs: [], captures: captures, sizes: facts.sizes)
+        results.append(graph.outputs.map { found[$0.index] })
+      } catch {
+        // A branch that does not fit these shapes may be there for others, and never be taken.
+        guard taken.count > 1 else { throw error }
+      }
     }
+    guard !results.isEmpty else { throw facts.refusal("has no branch that fits its inputs") }
     for index in facts.outputs.indices {
       let first = results[0][index]
-      let agreed = results.dropFirst().reduce(first.shape) { shape, other in
+      let start = results.count == taken.count ? first.shape : nil
+      let agreed = results.dropFirst().reduce(start) { shape, other in
         merge(shape, other[index].shape, facts, output: index)
       }
       facts.set(index, first.type, agreed)

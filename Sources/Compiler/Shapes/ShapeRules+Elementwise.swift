@@ -56,7 +56,7 @@ extension ShapeRules {
     case "Div": operation = { isPositive($0) && isPositive($1) ? sizes.divide($0, by: $1) : nil }
     default: return
     }
-    facts.outputs[0].known = combine(left, right, operation)
+    facts.outputs[0].known = combine(left, right, into: facts.outputs[0].fixedShape, operation)
   }
 
   /// Whether a size is not a number below 1, for which rounding would depend on the sign.
@@ -76,7 +76,7 @@ extension ShapeRules {
     guard facts.node.operation == "Equal", let left = facts.inputs.first??.known,
       let right = facts.inputs.last??.known
     else { return }
-    let known = combine(left, right) { a, b in
+    let known = combine(left, right, into: facts.outputs[0].fixedShape) { a, b in
       if a == b { return .fixed(1) }
       switch (a, b) {
       case (.fixed, .fixed): return .fixed(0)
@@ -154,23 +154,23 @@ extension ShapeRules {
   }
 
   /// Applies an operation element by element, repeating a single one.
+  ///
+  /// - Returns: Nothing when elements pair up in any other way, as those of a row and a column do.
   private static func combine(
-    _ left: KnownElements, _ right: KnownElements,
+    _ left: KnownElements, _ right: KnownElements, into shape: [Int]?,
     _ operation: (Dimension, Dimension) -> Dimension?
   ) -> KnownElements? {
-    guard let a = left.sizes, let b = right.sizes,
-      a.count == b.count || a.count == 1 || b.count == 1
+    guard let shape, let a = left.sizes, let b = right.sizes,
+      a.count == b.count || a.count == 1 || b.count == 1,
+      shape.elementCount == max(a.count, b.count)
     else { return nil }
     var result: [Dimension] = []
-    for index in 0..<(a.isEmpty || b.isEmpty ? 0 : max(a.count, b.count)) {
+    for index in 0..<shape.elementCount {
       guard let size = operation(a[a.count == 1 ? 0 : index], b[b.count == 1 ? 0 : index]) else {
         return nil
       }
       result.append(size)
     }
-    let shape =
-      a.count > b.count || (a.count == b.count && left.shape.count >= right.shape.count)
-      ? left.shape : right.shape
     return .sizes(shape: shape, result)
   }
 }

@@ -93,7 +93,8 @@ extension ShapeRules {
     if let axes = facts.list("axes", orInput: 1) {
       removed = try facts.axes(axes, rank: shape.count)
     } else if facts.has(1) {
-      facts.set(0, facts.type(0), nil)
+      let rank = facts.shape(1)?.fixed?.first.map { max(shape.count - $0, 0) }
+      facts.set(0, facts.type(0), rank.map { facts.unknown($0) })
       return
     } else {
       removed = shape.indices.filter { shape[$0] == .fixed(1) }
@@ -110,7 +111,9 @@ extension ShapeRules {
 
   static func unsqueeze(_ facts: inout NodeFacts) throws(ModelError) {
     guard let shape = facts.shape(0), let axes = facts.list("axes", orInput: 1) else {
-      facts.set(0, facts.type(0), nil)
+      let added = facts.shape(1)?.fixed?.first ?? facts.node.ints("axes")?.count
+      let rank = added.flatMap { added in facts.rank(0).map { $0 + added } }
+      facts.set(0, facts.type(0), rank.map { facts.unknown(min($0, Limits.tensorRank + 1)) })
       return
     }
     let rank = shape.count + axes.count

@@ -19,7 +19,9 @@ extension ShapeRules {
     }
     let keeps = facts.node.int("keepdims", default: 1) != 0
     guard let axes = try reducedAxes(facts.node, rank: shape.count, input: facts) else {
-      facts.set(0, facts.type(0), keeps ? facts.unknown(shape.count) : nil)
+      let removed = keeps ? 0 : facts.shape(1)?.fixed?.first
+      let rank = removed.map { max(shape.count - $0, 0) }
+      facts.set(0, facts.type(0), rank.map { facts.unknown($0) })
       return
     }
     facts.set(0, facts.type(0), reduced(shape, axes, keeps: keeps))

@@ -1,19 +1,22 @@
 import Models
+import Reference
 import Vocabulary
 
 /// What an operator makes of the types and shapes of its inputs.
 typealias ShapeRule = @Sendable (inout NodeFacts) throws(ModelError) -> Void
 
-/// The rules of all supported operators, by name; what has no rule here is refused.
+/// The rules of operators, by name; one that has none here and that `Reference` cannot compute is
+/// refused.
 enum ShapeRules {
   /// The rule for a node, or nil when its operator is not supported.
   static func rule(_ node: Node) -> ShapeRule? {
-    switch node.domain {
-    case "": standard[node.operation]
-    case "stowage": fused[node.operation]
-    default: nil
-    }
+    let known = node.domain.isEmpty ? standard : node.domain == "stowage" ? fused : [:]
+    if let rule = known[node.operation] { return rule }
+    return Reference.knows(node.operation, domain: node.domain) ? unknownResult : nil
   }
+
+  /// For rare operators that are computed but whose results are not foreseen.
+  static func unknownResult(_ facts: inout NodeFacts) throws(ModelError) {}
 
   /// The error for a node without a rule.
   static func unsupported(_ node: Node) -> ModelError {
@@ -26,7 +29,7 @@ enum ShapeRules {
   /// Standard operators.
   static let standard: [String: ShapeRule] = [
     elementwise, movement, indexing, reductions, windows, linear, generators, recurrent, quantized,
-    control,
+    control, rare,
   ].reduce(into: [:]) { all, group in all.merge(group) { first, _ in first } }
 
   /// The same rule under several names.
