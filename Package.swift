@@ -187,3 +187,11 @@ if Context.environment["STOWAGE_FUZZ"] != nil {
         swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])]))
   }
 }
+
+// Measuring programs exist only on request, too.
+if Context.environment["STOWAGE_BENCHMARKS"] != nil {
+  package.targets.append(
+    .executableTarget(
+      name: "JSONBenchmark", dependencies: ["API", "HTTP", "Engine", "Models", "Vocabulary"],
+      path: "Benchmarks/JSON", swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])]))
+}
