@@ -64,7 +64,8 @@ struct ValueInfo {
           if value >= 0 { size = .fixed(value) }
         } else if field.number == 2 {
           let symbol = try field.text()
-          if !symbol.isEmpty { size = .symbol(symbol) }
+          // Some exporters write a question mark for every size that they do not know.
+          if !symbol.isEmpty, symbol != "?" { size = .symbol(symbol) }
         }
       }
       shape.append(size)

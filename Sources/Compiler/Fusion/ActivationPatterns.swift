@@ -62,17 +62,33 @@ enum ActivationPatterns {
     for (input, cubic) in [
       (added.node.inputs[0], added.node.inputs[1]), (added.node.inputs[1], added.node.inputs[0]),
     ] {
-      guard let input, let term = rewriter.producer(of: cubic),
-        rewriter.onlyReader(of: cubic) != nil,
-        let (power, weight) = rewriter.scaling(term.node), Rewriter.isNear(weight, 0.044_715),
-        let cube = rewriter.single("Pow", writing: power), cube.node.inputs.count == 2,
-        cube.node.inputs[0] == input, rewriter.scalar(cube.node.inputs[1]) == 3
-      else { continue }
+      guard let input, let cube = weightedCube(cubic, of: input, rewriter) else { continue }
       matchHalfProduct(
-        of: input, [cube.index, term.index, added.index, scaled.index, index], node,
-        approximate: "tanh", &rewriter)
+        of: input, cube + [added.index, scaled.index, index], node, approximate: "tanh", &rewriter)
       return
     }
+  }
+
+  /// The nodes that compute 0.044715 · x³, with a power or with products.
+  private static func weightedCube(
+    _ id: ValueID?, of input: ValueID, _ rewriter: Rewriter
+  ) -> [Int]? {
+    guard let last = rewriter.single("Mul", writing: id) else { return nil }
+    if let (power, weight) = rewriter.scaling(last.node) {
+      guard Rewriter.isNear(weight, 0.044_715), let cube = rewriter.single("Pow", writing: power),
+        cube.node.inputs.count == 2, cube.node.inputs[0] == input,
+        rewriter.scalar(cube.node.inputs[1]) == 3
+      else { return nil }
+      return [cube.index, last.index]
+    }
+    guard let inner = rewriter.other(last.node, than: input),
+      let middle = rewriter.single("Mul", writing: inner),
+      let innermost = rewriter.other(middle.node, than: input),
+      let first = rewriter.single("Mul", writing: innermost),
+      let (operand, weight) = rewriter.scaling(first.node), operand == input,
+      Rewriter.isNear(weight, 0.044_715)
+    else { return nil }
+    return [first.index, middle.index, last.index]
   }
 
   /// The rest of both forms of GELU: 1 is added, and input and ½ are multiplied in any order.

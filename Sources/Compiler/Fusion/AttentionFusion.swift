@@ -43,7 +43,7 @@ enum AttentionFusion {
       taken.append(scaled.index)
       end = operand
     }
-    guard let product = rewriter.single("MatMul", writing: end), let query = product.node.inputs[0],
+    guard let product = rewriter.single("MatMul", writing: end), var query = product.node.inputs[0],
       let turned = rewriter.single("Transpose", writing: product.node.inputs[1]),
       let order = turned.node.ints("perm"), order.count == rank,
       let turnedKey = product.node.inputs[1],
@@ -51,6 +51,13 @@ enum AttentionFusion {
       mask.map({ isFloat($0, facts, rewriter) }) ?? true
     else { return }
     taken.append(product.index)
+    if rewriter.onlyReader(of: query) != nil, let scaled = rewriter.producer(of: query),
+      let (operand, factor) = rewriter.scaling(scaled.node)
+    {
+      scale *= factor
+      taken.append(scaled.index)
+      query = operand
+    }
     var key = turned.node
     key.attributes["perm"] = .ints(order.dropLast(2) + [order[rank - 1], order[rank - 2]])
     rewriter.replace(turned.index, with: key)

@@ -9,6 +9,9 @@ enum ConvolutionFolding {
   static func run(_ graph: inout Graph, facts: [ValueFacts]) {
     var rewriter = Rewriter(graph)
     for index in graph.nodes.indices {
+      if let node = rewriter.nodes[index], node.domain.isEmpty, node.operation == "Conv" {
+        takePadding(node, at: index, facts, &rewriter)
+      }
       guard let node = rewriter.nodes[index], node.domain.isEmpty,
         let step = ChannelStep(node, facts, rewriter),
         let before = rewriter.producer(of: step.input), rewriter.onlyReader(of: step.input) != nil,
@@ -21,6 +24,38 @@ enum ConvolutionFolding {
       }
     }
     graph = rewriter.finish()
+  }
+
+  /// Lets a convolution pad by itself when zeros around the image are put there before it.
+  private static func takePadding(
+    _ node: Node, at index: Int, _ facts: [ValueFacts], _ rewriter: inout Rewriter
+  ) {
+    guard let pad = rewriter.single("Pad", writing: node.inputs[0]),
+      let source = pad.node.inputs[0],
+      pad.node.string("mode", default: "constant") == "constant",
+      let rank = source.index < facts.count ? facts[source.index].shape?.count : nil, rank > 2,
+      pad.node.inputs.count < 4,
+      let outer = pad.node.ints("pads")
+        ?? (pad.node.inputs.count > 1 ? rewriter.constant(pad.node.inputs[1])?.integers() : nil),
+      outer.count == rank * 2, outer.allSatisfy({ $0 >= 0 && $0 < 1 << 20 }),
+      [outer[0], outer[1], outer[rank], outer[rank + 1]].allSatisfy({ $0 == 0 }),
+      pad.node.float("value", default: 0) == 0,
+      ["NOTSET", "VALID"].contains(node.string("auto_pad", default: "NOTSET"))
+    else { return }
+    if pad.node.inputs.count > 2, let value = pad.node.inputs[2] {
+      guard rewriter.scalar(value) == 0 else { return }
+    }
+    let isValid = node.string("auto_pad", default: "NOTSET") == "VALID"
+    let own = isValid ? nil : node.ints("pads")
+    let inner = own ?? Array(repeating: 0, count: (rank - 2) * 2)
+    guard inner.count == (rank - 2) * 2 else { return }
+    let added = Array(outer[2..<rank]) + outer[(rank + 2)...]
+    var padded = node
+    padded.inputs[0] = source
+    padded.attributes["auto_pad"] = nil
+    padded.attributes["pads"] = .ints(zip(inner, added).map { $0 + $1 })
+    rewriter.remove(pad.index)
+    rewriter.replace(index, with: padded)
   }
 
   private static func fold(

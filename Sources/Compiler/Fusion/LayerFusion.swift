@@ -29,7 +29,7 @@ enum LayerFusion {
     var taken = [index]
     var end = output
     if node.operation != "Conv", let bias = biasAdded(to: end, fused, facts, rewriter) {
-      fused.inputs[2] = bias.value
+      fused.inputs[2] = flat(bias.value, &rewriter)
       taken.append(bias.index)
       end = bias.output
     }
@@ -64,6 +64,12 @@ enum LayerFusion {
       bias.elementCount == bias.shape.last, bias.shape.count <= facts[value.index].shape?.count ?? 0
     else { return nil }
     return (other, next.index, output)
+  }
+
+  /// A bias without leading axes of size 1.
+  private static func flat(_ bias: ValueID, _ rewriter: inout Rewriter) -> ValueID {
+    guard let tensor = rewriter.constant(bias), tensor.shape.count > 1 else { return bias }
+    return rewriter.add(tensor.reshaped([tensor.elementCount]), name: rewriter[bias].name)
   }
 
   /// A value of the same shape that is added and that a request decides.

@@ -28,6 +28,7 @@ enum Simplification {
       return
     }
     if node.operation == "Transpose" { joinTransposes(node, at: index, rewriter: &rewriter) }
+    if node.operation == "Reshape" { fixTarget(node, at: index, facts, &rewriter) }
     if node.operation == "Sum", node.inputs.count == 2 {
       var sum = node
       sum.operation = "Add"
@@ -56,6 +57,11 @@ enum Simplification {
       guard let order = node.ints("perm") else { return from.shape.map { $0.count < 2 } ?? false }
       return order == Array(order.indices)
     case "Concat", "Sum", "Max", "Min", "Mean": return node.inputs.count == 1
+    case "Mul", "Div", "Add", "Sub":
+      guard let (operand, scalar, isSecond) = rewriter.operandAndScalar(node), operand == input,
+        isSecond, from.shape != nil, from.shape == to.shape
+      else { return false }
+      return scalar == (node.operation == "Mul" || node.operation == "Div" ? 1 : 0)
     case "Pad": return from.shape != nil && from.shape == to.shape && isAllZero(node, rewriter)
     case "Slice":
       return from.fixedShape != nil && from.shape == to.shape && isForward(node, rewriter)
@@ -73,6 +79,32 @@ enum Simplification {
   private static func isForward(_ node: Node, _ rewriter: Rewriter) -> Bool {
     guard node.inputs.count > 4, let steps = node.inputs[4] else { return true }
     return rewriter.constant(steps)?.integers()?.allSatisfy { $0 > 0 } ?? false
+  }
+
+  /// Writes a target that is computed from shapes as a constant, where copied dimensions and one
+  /// open one can say it.
+  private static func fixTarget(
+    _ node: Node, at index: Int, _ facts: [ValueFacts], _ rewriter: inout Rewriter
+  ) {
+    guard node.inputs.count == 2, let input = node.inputs[0], let target = node.inputs[1],
+      rewriter.constant(target) == nil, target.index < facts.count, input.index < facts.count,
+      let from = facts[input.index].shape, let wanted = facts[target.index].known?.sizes,
+      node.int("allowzero", default: 0) == 0
+    else { return }
+    var constant: [Int] = []
+    for (axis, size) in wanted.enumerated() {
+      if case .fixed(let number) = size {
+        constant.append(number)
+      } else if axis < from.count, from[axis] == size {
+        constant.append(0)
+      } else {
+        constant.append(-1)
+      }
+    }
+    guard constant.filter({ $0 == -1 }).count <= 1, !wanted.contains(.fixed(0)) else { return }
+    var fixed = node
+    fixed.inputs[1] = rewriter.add(.int64s(constant), name: "\(node.name):target")
+    rewriter.replace(index, with: fixed)
   }
 
   /// Makes one transposition of two in a row.

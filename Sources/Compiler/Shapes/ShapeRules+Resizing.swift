@@ -49,7 +49,8 @@ extension ShapeRules {
   private static func length(
     of size: Dimension, from start: Dimension, to end: Dimension, step: Int, _ sizes: SizeAlgebra
   ) -> Dimension? {
-    let far = Int(Int32.max)
+    // Exporters write a billion or the largest integer of some width where they mean the end.
+    let far = 1_000_000_000
     switch (size, start, end) {
     case (.fixed(let size), .fixed(let start), .fixed(let end)):
       let low = step > 0 ? 0 : -1

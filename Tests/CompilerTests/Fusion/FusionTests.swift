@@ -75,6 +75,18 @@ struct FusionTests {
     #expect(fused == ["FusedConv"])
   }
 
+  @Test("Padding with zeros moves into the convolution, other padding stays", arguments: [0, 1])
+  func padding(value: Float) throws {
+    let fused = try operations([[2, 3, 5, 5]]) { builder in
+      let x = builder.input("x", ["N", 3, 5, 5])
+      let pads = builder.ints([0, 0, 1, 0, 0, 0, 2, 1])
+      let padded = builder.node("Pad", [x, pads, builder.scalar(value)])
+      return builder.node(
+        "Conv", [padded, builder.weight([4, 3, 3, 3])], ["pads": .ints([1, 1, 0, 0])])
+    }
+    #expect(fused == (value == 0 ? ["FusedConv"] : ["Pad", "FusedConv"]))
+  }
+
   @Test("A constant that varies over the image does not move into weights")
   func imageConstant() throws {
     let kept = try operations([[2, 3, 3, 3]]) { builder in

@@ -36,12 +36,15 @@ struct PatternTests {
     #expect(found == ["Gelu"])
   }
 
-  @Test("GELU by its hyperbolic tangent is recognised")
-  func geluTangent() throws {
+  @Test("GELU by its hyperbolic tangent is recognised", arguments: [true, false])
+  func geluTangent(hasPower: Bool) throws {
     let found = try operations([[3, 8]]) { builder in
       let x = builder.input("x", ["N", 8])
-      let cube = builder.node("Pow", [x, builder.scalar(3)])
-      let term = builder.node("Mul", [cube, builder.scalar(0.044715)])
+      let weight = builder.scalar(0.044715)
+      let term =
+        hasPower
+        ? builder.node("Mul", [builder.node("Pow", [x, builder.scalar(3)]), weight])
+        : builder.node("Mul", [x, builder.node("Mul", [x, builder.node("Mul", [weight, x])])])
       let inner = builder.node("Add", [x, term])
       let scaled = builder.node("Mul", [inner, builder.scalar(0.797_884_6)])
       let sum = builder.node("Add", [builder.node("Tanh", [scaled]), builder.scalar(1)])

@@ -56,3 +56,30 @@ struct OptimisationTests {
     #expect(program.graph.inputs.map { program.graph[$0].name } == ["x"])
   }
 }
+
+@Suite("Simplification")
+struct SimplificationTests {
+  @Test("A target computed from shapes becomes a constant")
+  func target() throws {
+    let builder = GraphBuilder()
+    let x = builder.input("x", ["N", "T", 8])
+    let sizes = builder.node("Shape", [x])
+    let batch = builder.node("Slice", [sizes, builder.ints([0]), builder.ints([1])])
+    let target = builder.node(
+      "Concat", [batch, builder.ints([-1, 2, 4])], ["axis": .int(0)])
+    let program = try expectSameAnswers(
+      builder.finish(builder.node("Reshape", [x, target])), shapes: [[3, 5, 8]])
+    #expect(program.graph.nodes.map(\.operation) == ["Reshape"])
+  }
+
+  @Test("Products with 1 and sums with 0 are gone, others stay")
+  func neutral() throws {
+    let builder = GraphBuilder()
+    let x = builder.input("x", ["N", 4])
+    var y = builder.node("Mul", [x, builder.scalar(1)])
+    y = builder.node("Add", [y, builder.scalar(0)])
+    y = builder.node("Relu", [builder.node("Mul", [y, builder.scalar(2)])])
+    let program = try expectSameAnswers(builder.finish(y), shapes: [[3, 4]])
+    #expect(program.graph.nodes.map(\.operation) == ["Mul", "Relu"])
+  }
+}
