@@ -172,14 +172,15 @@ let package = Package(
 // Fuzz targets exist only for Scripts/fuzz: they have no `main`, and nothing else needs them.
 if Context.environment["STOWAGE_FUZZ"] != nil {
   let targets: [(name: String, dependencies: [Target.Dependency])] = [
+    ("HTTP", ["HTTP"]),
     ("Onnx", ["Models"]),
-    ("Tensors", ["API", "HTTP", "Engine", "Models", "Vocabulary"]),
+    ("Tensors", ["API", "HTTP", "Engine", "Metrics", "Models", "Vocabulary"]),
   ]
   for target in targets {
     package.targets.append(
       .executableTarget(
         name: "Fuzz\(target.name)", dependencies: target.dependencies, path: "Fuzz",
-        exclude: ["Seeds", "json.dict"]
+        exclude: ["Seeds", "http.dict", "json.dict"]
           + targets.filter { $0.name != target.name }.map {
             "\($0.name).swift"
           },
@@ -192,6 +193,7 @@ if Context.environment["STOWAGE_FUZZ"] != nil {
 if Context.environment["STOWAGE_BENCHMARKS"] != nil {
   package.targets.append(
     .executableTarget(
-      name: "JSONBenchmark", dependencies: ["API", "HTTP", "Engine", "Models", "Vocabulary"],
+      name: "JSONBenchmark",
+      dependencies: ["API", "HTTP", "Engine", "Metrics", "Models", "Vocabulary"],
       path: "Benchmarks/JSON", swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])]))
 }

@@ -1,6 +1,7 @@
 import API
 import Engine
 import HTTP
+import Metrics
 import Models
 import Synchronization
 import Vocabulary
@@ -27,7 +28,7 @@ public func fuzzTensors(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   return 0
 }
 
-private let api = InferenceAPI(service: Echo(), version: "1", metrics: { [] })
+private let api = InferenceAPI(service: Echo(), version: "1", registry: Registry())
 
 private func ask(_ body: [UInt8], jsonCount: Int?) -> Response {
   let inbox = Inbox()

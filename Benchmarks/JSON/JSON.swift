@@ -3,6 +3,7 @@ import Engine
 import FoundationEssentials
 import Glibc
 import HTTP
+import Metrics
 import Models
 import Synchronization
 import Vocabulary
@@ -62,8 +63,8 @@ private final class Inbox: ResponseSink {
 /// The bodies and the two ways of answering them.
 private struct Bench {
   static let count = 3 * 224 * 224
-  let small = InferenceAPI(service: Echo(returnsAll: false), version: "1", metrics: { [] })
-  let whole = InferenceAPI(service: Echo(returnsAll: true), version: "1", metrics: { [] })
+  let small = InferenceAPI(service: Echo(returnsAll: false), version: "1", registry: Registry())
+  let whole = InferenceAPI(service: Echo(returnsAll: true), version: "1", registry: Registry())
   let inbox = Inbox()
   let json: [UInt8]
   let binary: [UInt8]

@@ -4,16 +4,18 @@ import HTTP
 /// One request on its way: where its answer goes and what its log record says.
 struct Exchange: Sendable {
   private let sink: any ResponseSink
+  private let counters: AnswerCounters
   private let observer: (@Sendable (RequestLog) -> Void)?
   private var log: RequestLog?
   private var start: ContinuousClock.Instant?
 
   /// Begins an exchange; without an observer nothing is noted and no clock is read.
   init(
-    _ request: borrowing Request, sink: any ResponseSink,
+    _ request: borrowing Request, sink: any ResponseSink, counters: AnswerCounters,
     observer: (@Sendable (RequestLog) -> Void)?
   ) {
     self.sink = sink
+    self.counters = counters
     self.observer = observer
     guard observer != nil else { return }
     start = .now
@@ -66,6 +68,7 @@ struct Exchange: Sendable {
   private func send(_ response: Response, _ log: RequestLog?) {
     let (status, bytes) = (response.status, response.body.count)
     sink.send(response)
+    counters.count(status)
     guard let observer, var log, let start else { return }
     log.status = status
     log.responseBytes = bytes

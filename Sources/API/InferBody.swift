@@ -176,8 +176,11 @@ extension InferBody {
       }
       inputs.append(input)
     }
-    let parsed = try JSONData(inputs.map { ($0.name, $0.hasData ? ($0.type, $0.count) : nil) })
-      .fill(from: reader)
+    var parsed: [JSONData.Column] = []
+    if inputs.contains(where: \.hasData) {
+      parsed = try JSONData(inputs.map { ($0.name, $0.hasData ? ($0.type, $0.count) : nil) })
+        .fill(from: reader)
+    }
     var tensors: [(name: String, tensor: Tensor)] = []
     tensors.reserveCapacity(inputs.count)
     var offset = 0

@@ -1,5 +1,6 @@
 public import Engine
 public import HTTP
+public import Metrics
 import Vocabulary
 
 /// The Open Inference Protocol over HTTP: routes, tensors as JSON and as bytes, errors.
@@ -9,7 +10,8 @@ import Vocabulary
 public struct InferenceAPI: RequestHandler {
   private let service: any InferenceService
   private let version: String
-  private let metrics: @Sendable () -> [UInt8]
+  private let registry: Registry
+  private let counters: AnswerCounters
   private let observer: (@Sendable (RequestLog) -> Void)?
 
   /// An API in front of a service.
@@ -17,21 +19,22 @@ public struct InferenceAPI: RequestHandler {
   /// - Parameters:
   ///   - service: What answers inference requests.
   ///   - version: The server's version, as metadata tells it.
-  ///   - metrics: Makes the Prometheus text of `/metrics`.
+  ///   - registry: What `/metrics` shows; the API adds its answers by status.
   ///   - observer: Gets a record of every request after its answer; nil saves making them.
   public init(
-    service: any InferenceService, version: String, metrics: @escaping @Sendable () -> [UInt8],
+    service: any InferenceService, version: String, registry: Registry,
     observer: (@Sendable (RequestLog) -> Void)? = nil
   ) {
     self.service = service
     self.version = version
-    self.metrics = metrics
+    self.registry = registry
+    counters = AnswerCounters(registry)
     self.observer = observer
   }
 
   /// Answers one request, at once or when its batch is done.
   public func handle(_ request: borrowing Request, sink: any ResponseSink) {
-    var exchange = Exchange(request, sink: sink, observer: observer)
+    var exchange = Exchange(request, sink: sink, counters: counters, observer: observer)
     do throws(APIError) {
       let route = try Route(path: request.path)
       guard route.takes(request.method) else {
@@ -58,7 +61,7 @@ public struct InferenceAPI: RequestHandler {
     case .metrics:
       return Response(
         status: 200, headers: [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")],
-        body: metrics())
+        body: registry.text())
     case .model(let name, let version):
       let model = try readyModel(name, version, &exchange)
       let versions =

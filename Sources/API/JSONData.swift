@@ -38,7 +38,6 @@ struct JSONData {
   ///
   /// - Throws: 400 naming the input, the element and the byte.
   consuming func fill(from reader: OpaquePointer) throws(APIError) -> [Column] {
-    guard columns.contains(where: { $0.storage != nil }) else { return columns }
     let targets = columns.map { column in
       stowage_json_target(
         type: column.type.jsonType ?? STOWAGE_JSON_BOOL, elements: column.storage?.base,

@@ -110,10 +110,12 @@ struct JSONWriter {
 
   /// Appends numbers in pieces that fit on the stack; returns the index of one that is not finite.
   private mutating func numbers(of tensor: Tensor, as type: stowage_json_type) -> Int? {
-    let piece = 256
+    // Up to this size a temporary allocation lies on the stack.
+    let capacity = 1024
+    let width = stowage_json_element_width(type)
+    let piece = capacity / width
     let count = tensor.elementCount
-    let capacity = piece * stowage_json_element_width(type)
-    bytes.reserveCapacity(bytes.count + count * min(stowage_json_element_width(type), 12))
+    bytes.reserveCapacity(bytes.count + count * min(width, 12))
     return withExtendedLifetime(tensor.storage) {
       withUnsafeTemporaryAllocation(of: CChar.self, capacity: capacity) { text -> Int? in
         guard let base = text.baseAddress else { return nil }

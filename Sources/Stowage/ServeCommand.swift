@@ -90,7 +90,7 @@ struct ServeCommand: ParsableCommand {
     let observer: (@Sendable (RequestLog) -> Void)? =
       logRequests ? RequestLogger.write : nil
     let api = InferenceAPI(
-      service: engine, version: Stowage.version, metrics: { registry.text() }, observer: observer)
+      service: engine, version: Stowage.version, registry: registry, observer: observer)
     let server = try Server(
       configuration: ServerConfiguration(host: host, port: port, loops: loops), handler: api)
     ProcessMetrics.register(in: registry, server)

@@ -1,6 +1,7 @@
 import API
 import Engine
 import HTTP
+import Metrics
 import Models
 import Synchronization
 import Vocabulary
@@ -97,13 +98,14 @@ final class Inbox: ResponseSink {
 struct Harness {
   let service: FakeService
   let api: InferenceAPI
+  let registry = Registry()
 
   init(
     _ service: FakeService = FakeService(), observer: (@Sendable (RequestLog) -> Void)? = nil
   ) {
     self.service = service
     api = InferenceAPI(
-      service: service, version: "1.2.3", metrics: { Array("a_total 1\n".utf8) },
+      service: service, version: "1.2.3", registry: registry,
       observer: observer)
   }
 

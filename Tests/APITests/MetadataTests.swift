@@ -81,10 +81,22 @@ struct MetadataTests {
     #expect(version?.text.contains("has no version '9'") == true)
   }
 
-  @Test("Metrics are Prometheus text")
+  @Test("Metrics are Prometheus text and count every answer by its status")
   func metrics() {
-    let response = Harness().ask("GET", "/metrics")
-    #expect(response?.text == "a_total 1\n")
+    let harness = Harness()
+    for path in ["/v2", "/v2/models/broken", "/nothing", "/nowhere"] {
+      _ = harness.ask("GET", path)
+    }
+    _ = harness.infer("pair", "{")
+    let response = harness.ask("GET", "/metrics")
+    let counted = response?.text.split(separator: "\n").filter {
+      $0.hasPrefix("stowage_http_answers_total{") && !$0.hasSuffix(" 0")
+    }
+    #expect(
+      counted
+        == [200: 1, 400: 1, 404: 2, 503: 1].sorted { $0.key < $1.key }.map {
+          "stowage_http_answers_total{code=\"\($0.key)\"} \($0.value)"
+        })
     #expect(response?.header("Content-Type") == "text/plain; version=0.0.4; charset=utf-8")
   }
 }
