@@ -89,7 +89,8 @@ let package = Package(
       dependencies: ["Backend", "Compiler", "Models", "Threads", "Vocabulary"],
       swiftSettings: strict),
     .target(
-      name: "Backend", dependencies: ["Compiler", "Models", "Vocabulary"], swiftSettings: strict),
+      name: "Backend", dependencies: ["Compiler", "Models", "Threads", "Vocabulary"],
+      swiftSettings: strict),
 
     // From a graph to a program of layers: shapes, constant folding, batch axis, fusion.
     .target(

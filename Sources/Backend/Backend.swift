@@ -22,11 +22,16 @@ public struct LoadOptions: Sendable {
   public var maximumBatch: Int
   /// Numbers of units for which kernels are made at load.
   public var units: [Int]
+  /// Where its weights are kept.
+  public var weights: any WeightStore
 
-  /// What a model is made ready for.
-  public init(maximumBatch: Int, units: [Int]) {
+  /// What a model is made ready for; its weights stay in memory unless told.
+  public init(
+    maximumBatch: Int, units: [Int], weights: any WeightStore = MemoryWeights()
+  ) {
     self.maximumBatch = maximumBatch
     self.units = units
+    self.weights = weights
   }
 }
 
@@ -76,6 +81,14 @@ public protocol Workspace: AnyObject {
 
   /// Copies an output for some samples.
   func output(_ index: Int, samples: Range<Int>) -> Tensor
+
+  /// Tells that every sample is past the layers before this one: what only those read can go.
+  func releaseValues(before layer: Int)
+}
+
+extension Workspace {
+  /// Keeps everything until the end.
+  public func releaseValues(before layer: Int) {}
 }
 
 /// What one layer takes of memory.
