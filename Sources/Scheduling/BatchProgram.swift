@@ -21,6 +21,8 @@ struct BatchProgram: Sendable {
   var layerBatches: [Int]
   /// Seconds of one chunk of the layer's segment through the layer with all units, by layer.
   var layerSeconds: [Double]
+  /// Bytes of activations and scratch of all samples while a chunk is in the layer, by layer.
+  var layerActivations: [Int]
   /// Bytes that have to come in when nothing is resident, re-reads included.
   var pageIns: Int
 
@@ -107,6 +109,11 @@ struct ProgramBuilder {
     layer == 0 ? input : layers[layer - 1].activations.bytes
   }
 
+  /// Bytes of one sample in a layer: what goes in, what comes out, and scratch.
+  private func each(_ layer: Int) -> Int {
+    activations(before: layer) + layers[layer].activations.bytes + layers[layer].scratch.bytes
+  }
+
   private func fits(_ range: Range<Int>, chunk: Int, _ samples: Int) -> Bool {
     var part = Part(self, start: range.lowerBound, chunk: chunk, samples: samples)
     for layer in range { part.add(layer) }
@@ -139,16 +146,18 @@ struct ProgramBuilder {
       }
       weights += profile.weights.bytes
       largest = max(largest, profile.weights.bytes)
-      let each =
-        builder.activations(before: layer) + profile.activations.bytes + profile.scratch.bytes
-      inside = max(inside, each * chunk)
+      inside = max(inside, builder.each(layer) * chunk)
     }
 
     /// Bytes of activations and scratch of all samples, waiting ones included.
     func activations(endingAt layer: Int) -> Int {
-      let outside = max(
-        builder.activations(before: start), builder.layers[layer].activations.bytes)
-      return (samples - chunk) * outside + inside
+      outside(endingAt: layer) + inside
+    }
+
+    /// Bytes of the samples that are not in the chunk under way: they wait at one of the ends.
+    func outside(endingAt layer: Int) -> Int {
+      (samples - chunk)
+        * max(builder.activations(before: start), builder.layers[layer].activations.bytes)
     }
 
     func pageIns(endingAt layer: Int) -> Int? {
@@ -167,7 +176,8 @@ struct ProgramBuilder {
 
   private func finish(_ parts: [(Range<Int>, Int)], _ samples: Int) -> BatchProgram {
     var program = BatchProgram(
-      samples: samples, segments: [], layerBatches: [], layerSeconds: [], pageIns: 0)
+      samples: samples, segments: [], layerBatches: [], layerSeconds: [], layerActivations: [],
+      pageIns: 0)
     for (range, chunk) in parts {
       var part = Part(self, start: range.lowerBound, chunk: chunk, samples: samples)
       for layer in range {
@@ -176,6 +186,8 @@ struct ProgramBuilder {
         program.layerSeconds.append(costs.seconds(layer: layer, batch: chunk, units: units))
       }
       let last = range.upperBound - 1
+      let outside = part.outside(endingAt: last)
+      program.layerActivations += range.map { outside + each($0) * chunk }
       program.pageIns += part.pageIns(endingAt: last) ?? 0
       let activations = part.activations(endingAt: last)
       program.segments.append(

@@ -5,27 +5,7 @@ import Vocabulary
 /// Times are seconds. A run's time divided by its prediction moves a factor per layer (which layer is
 /// slower than the table says) and one for the model (how fast the device is now).
 struct CostModel: Sendable {
-  /// The table of one layer.
-  private struct Table: Sendable {
-    var batches: [Int]
-    var units: [Int]
-    var durations: [Double]
-
-    func seconds(batch: Int, units: Int) -> Double {
-      var row = 0
-      while row + 1 < self.units.count, self.units[row + 1] <= units { row += 1 }
-      let start = row * batches.count
-      guard batches.count > 1 else { return durations[start] * Double(batch) / Double(batches[0]) }
-      var upper = 1
-      while upper + 1 < batches.count, batches[upper] < batch { upper += 1 }
-      let (low, high) = (durations[start + upper - 1], durations[start + upper])
-      let (from, to) = (batches[upper - 1], batches[upper])
-      let share = Double(batch - from) / Double(to - from)
-      return max(low + (high - low) * share, 0)
-    }
-  }
-
-  private var tables: [Table]
+  private let tables: [LayerCost]
   /// Measured time over table time, per layer.
   private(set) var corrections: [Double]
   /// How far the corrections have moved since someone last looked.
@@ -39,11 +19,7 @@ struct CostModel: Sendable {
   private static let learningRate = 0.125
 
   init(_ layers: [LayerProfile]) {
-    tables = layers.map { layer in
-      Table(
-        batches: layer.cost.batches, units: layer.cost.units,
-        durations: layer.cost.durations.map(\.inSeconds))
-    }
+    tables = layers.map(\.cost)
     corrections = Array(repeating: 1, count: layers.count)
     isKnown = !layers.isEmpty && layers.allSatisfy { $0.cost != .unknown }
   }

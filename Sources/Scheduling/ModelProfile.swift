@@ -63,27 +63,49 @@ public struct LayerProfile: Sendable {
 /// the last slope. Units that are not in the table count as the next smaller number that is.
 public struct LayerCost: Sendable, Equatable {
   /// The layer batches that were measured, ascending.
-  public var batches: [Int]
+  public let batches: [Int]
   /// The numbers of units that were measured, ascending.
-  public var units: [Int]
-  /// Times: for each number of units one row over all batches.
-  public var durations: [Duration]
+  public let units: [Int]
+  /// Seconds: for each number of units one row over all batches.
+  public let seconds: [Double]
 
   /// Nothing is known: the first measured runs say.
-  public static let unknown = LayerCost(batches: [], units: [], durations: [])
+  public static let unknown = LayerCost(batches: [], units: [], seconds: [])
+
+  /// A measured table.
+  ///
+  /// - Parameter seconds: `units.count` rows of `batches.count` times.
+  public init(batches: [Int], units: [Int], seconds: [Double]) {
+    precondition(seconds.count == batches.count * units.count, "The table must be full.")
+    self.batches = batches
+    self.units = units
+    self.seconds = seconds
+  }
 
   /// A measured table.
   ///
   /// - Parameter durations: `units.count` rows of `batches.count` times.
   public init(batches: [Int], units: [Int], durations: [Duration]) {
-    precondition(durations.count == batches.count * units.count, "The table must be full.")
-    self.batches = batches
-    self.units = units
-    self.durations = durations
+    self.init(batches: batches, units: units, seconds: durations.map(\.inSeconds))
   }
 
-  /// A straight line on one unit: a call takes `fixed` and then `perSample` for each sample.
+  /// A straight line, whatever the units: a call takes `fixed` and then `perSample` for each sample.
   public init(fixed: Duration, perSample: Duration) {
     self.init(batches: [1, 2], units: [1], durations: [fixed + perSample, fixed + perSample * 2])
+  }
+
+  /// The time of one call.
+  public func seconds(batch: Int, units: Int) -> Double {
+    guard !batches.isEmpty else { return 0 }
+    var row = 0
+    while row + 1 < self.units.count, self.units[row + 1] <= units { row += 1 }
+    let start = row * batches.count
+    guard batches.count > 1 else { return seconds[start] * Double(batch) / Double(batches[0]) }
+    var upper = 1
+    while upper + 1 < batches.count, batches[upper] < batch { upper += 1 }
+    let (low, high) = (seconds[start + upper - 1], seconds[start + upper])
+    let (from, to) = (batches[upper - 1], batches[upper])
+    let share = Double(batch - from) / Double(to - from)
+    return max(low + (high - low) * share, 0)
   }
 }

@@ -2,6 +2,17 @@ import Vocabulary
 
 /// What comes next, as far as it is decided: the order in which weights will be needed.
 struct Agenda: Sendable {
+  /// A live batch with the seconds until it goes on.
+  struct Entry: Sendable {
+    var batch: Int
+    var candidate: Candidate
+    /// 0 runs, 1 can go on, 2 waits until others have given memory back.
+    var tier: Int
+    var start = 0.0
+  }
+
+  /// The live batches in the order in which they go on.
+  var live: [Entry] = []
   /// The waiting models whose batches would be formed next, best first.
   var models: [Int] = []
   /// Seconds until the live batches are through.
@@ -38,22 +49,22 @@ struct Candidate: Sendable {
 }
 
 extension Scheduler {
-  /// Looks at everything that could run: fills the agenda and returns the best candidate, and the
-  /// best one that can begin now.
+  /// Looks at everything that could run: fills the agenda and returns the best candidate that can
+  /// begin now.
   ///
   /// By Smith's rule the best is the one with the largest worth per second; a batch whose weights are
   /// resident takes less time, so the order favours what is in memory without a rule of its own.
-  mutating func choose(at now: Instant) -> (best: Candidate?, ready: Candidate?) {
-    var best: Candidate?
+  mutating func choose(at now: Instant) -> Candidate? {
     var ready: Candidate?
     var (first, second): (Candidate?, Candidate?) = (nil, nil)
-    agenda.liveSeconds = 0
-    for index in batches.indices {
-      agenda.liveSeconds += batches[index].remaining
-      guard batches[index].run == nil else { continue }
-      let candidate = liveCandidate(index, at: now)
-      if best.map(candidate.precedes) ?? true { best = candidate }
-      if candidate.canBegin, ready.map(candidate.precedes) ?? true { ready = candidate }
+    orderLive(at: now)
+    for entry in agenda.live where entry.tier > 0 {
+      let candidate = entry.candidate
+      if candidate.canBegin, ready.map(candidate.precedes) ?? true,
+        !refused.contains(candidate.source)
+      {
+        ready = candidate
+      }
     }
     for model in waiting {
       guard let candidate = freshCandidate(model, at: now) else { continue }
@@ -62,11 +73,36 @@ extension Scheduler {
       } else if second.map(candidate.precedes) ?? true {
         second = candidate
       }
-      if candidate.canBegin, ready.map(candidate.precedes) ?? true { ready = candidate }
+      if candidate.canBegin, ready.map(candidate.precedes) ?? true,
+        !refused.contains(candidate.source)
+      {
+        ready = candidate
+      }
     }
-    if let first, best.map(first.precedes) ?? true { best = first }
     fillAgenda(first, second)
-    return (best, ready)
+    return ready
+  }
+
+  /// Puts the live batches in the order in which they go on.
+  private mutating func orderLive(at now: Instant) {
+    agenda.live.removeAll(keepingCapacity: true)
+    for index in batches.indices {
+      let batch = batches[index]
+      let need = batch.program.segments[batch.top.segment].need
+      let isFree = need + reservedBytes - batch.reserved <= budget ?? .max
+      let tier = batch.run != nil ? 0 : isFree ? 1 : 2
+      let entry = Agenda.Entry(
+        batch: index, candidate: liveCandidate(index, at: now), tier: tier)
+      let place = agenda.live.firstIndex {
+        tier != $0.tier ? tier < $0.tier : entry.candidate.precedes($0.candidate)
+      }
+      agenda.live.insert(entry, at: place ?? agenda.live.endIndex)
+    }
+    agenda.liveSeconds = 0
+    for place in agenda.live.indices {
+      agenda.live[place].start = agenda.liveSeconds
+      agenda.liveSeconds += batches[agenda.live[place].batch].remaining
+    }
   }
 
   private mutating func fillAgenda(_ first: Candidate?, _ second: Candidate?) {

@@ -1,5 +1,11 @@
 import Vocabulary
 
+/// Layers that must not be evicted to make the room that they themselves need.
+struct Kept: Sendable {
+  var model: Int
+  var layers: Range<Int>
+}
+
 extension Scheduler {
   /// Page-ins that may be under way: one is carried out while the next one waits behind it.
   private static let linkDepth = 2
@@ -29,15 +35,11 @@ extension Scheduler {
   /// The first layer on the agenda that is neither resident nor on its way.
   private func nextNeed() -> Need? {
     let ahead = options.features.contains(.prefetch)
-    var start = 0.0
-    // Runs first: their batches go on soonest. Then those that stand still, in order of formation.
-    for isRunning in [true, false] {
-      for batch in batches where (batch.run != nil) == isRunning {
-        if isRunning && !ahead { continue }
-        if let need = nextNeed(of: batch, start: start, ahead: ahead) { return need }
-        start += batch.remaining
-      }
+    for entry in agenda.live where ahead || entry.tier > 0 {
+      let batch = batches[entry.batch]
+      if let need = nextNeed(of: batch, start: entry.start, ahead: ahead) { return need }
     }
+    var start = agenda.liveSeconds
     if !ahead && (!running.isEmpty || batches.contains { $0.run == nil }) { return nil }
     for model in agenda.models {
       var seconds = start
@@ -76,7 +78,7 @@ extension Scheduler {
     let segment = batch.program.segments[top.segment]
     for layer in top.layer..<segment.layers.upperBound {
       if isMissing(batch.model, layer) {
-        let isUrgent = layer == top.layer && batch.run == nil
+        let isUrgent = layer == top.layer && batch.run == nil && start == 0
         return Need(model: batch.model, layer: layer, seconds: seconds, isUrgent: isUrgent)
       }
       if !ahead { return nil }
@@ -110,14 +112,12 @@ extension Scheduler {
     let state = models[need.model]
     let begin = state.resident[need.layer] + state.inFlight[need.layer]
     let bytes = min(state.weights[need.layer] - begin, max(options.transferBytes.bytes, 1))
+    let kept = Kept(model: need.model, layers: need.layer..<need.layer + 1)
     while residentBytes + inFlightBytes + reservedBytes + bytes > budget {
       let over = residentBytes + inFlightBytes + reservedBytes + bytes - budget
       let bound = need.isUrgent ? -1 : need.seconds
-      guard let victim = victim(neededAfter: bound, sparing: need) else { return false }
-      let page = max(options.pageBytes.bytes, 1)
-      let rounded = (over + page - 1) / page * page
-      let kept = max(models[victim.model].resident[victim.layer] - rounded, 0)
-      evict(victim.model, victim.layer, keeping: kept, &plan)
+      guard let victim = victim(neededAfter: bound, keeping: kept) else { return false }
+      shorten(victim.model, victim.layer, by: over, &plan)
     }
     let id = PageInID(nextPageIn)
     nextPageIn += 1
@@ -137,22 +137,28 @@ extension Scheduler {
   /// Belady's rule on the agenda. Of the models that nothing is known of the one that is expected
   /// last goes first, and in each model the last layers: the first ones are needed before, and
   /// what comes later can hide its page-in behind them.
-  func victim(neededAfter seconds: Double, sparing need: Need?) -> (model: Int, layer: Int)? {
-    guard options.features.contains(.belady) else { return leastRecent(sparing: need) }
+  mutating func victim(neededAfter seconds: Double, keeping kept: Kept?) -> (
+    model: Int, layer: Int
+  )? {
+    guard options.features.contains(.belady) else { return leastRecent(keeping: kept) }
     var farthest = seconds
     var found: (model: Int, layer: Int)?
-    for batch in batches {
-      for (layer, distance) in distances(of: batch)
-      where distance > farthest && isEvictable(batch.model, layer, need) {
-        farthest = distance
-        found = (batch.model, layer)
+    for index in batches.indices {
+      let model = batches[index].model
+      // Several batches of one model: the first one counts for all.
+      if batches[..<index].contains(where: { $0.model == model }) { continue }
+      measureDistances(of: model)
+      for layer in distances.indices
+      where distances[layer] > farthest && isEvictable(model, layer, kept) {
+        farthest = distances[layer]
+        found = (model, layer)
       }
     }
     for model in models.indices where models[model].live == 0 {
       let layer = models[model].highestResident
       guard layer >= 0 else { continue }
       let distance = secondsUntilUse(of: model) + Double(layer) * 1e-6
-      if distance > farthest, isEvictable(model, layer, need) {
+      if distance > farthest, isEvictable(model, layer, kept) {
         farthest = distance
         found = (model, layer)
       }
@@ -160,11 +166,11 @@ extension Scheduler {
     return found
   }
 
-  private func isEvictable(_ model: Int, _ layer: Int, _ need: Need?) -> Bool {
+  private func isEvictable(_ model: Int, _ layer: Int, _ kept: Kept?) -> Bool {
     guard models[model].resident[layer] > 0, models[model].inFlight[layer] == 0 else {
       return false
     }
-    if let need, need.model == model, need.layer == layer { return false }
+    if let kept, kept.model == model, kept.layers.contains(layer) { return false }
     return !running.contains { run in
       run.layers.contains(layer)
         && batches.contains { $0.id == run.batch && $0.model == model }
@@ -186,40 +192,46 @@ extension Scheduler {
     return agenda.totalSeconds + (rate > 0 ? 1 + 1 / rate : 1e6)
   }
 
-  /// Seconds until each layer of a live batch's model is used next.
-  private func distances(of batch: LiveBatch) -> [(Int, Double)] {
-    var result: [(Int, Double)] = []
-    let count = models[batch.model].weights.count
-    result.reserveCapacity(count)
+  /// Seconds until each layer of a model with live batches is used next: the soonest use counts.
+  private mutating func measureDistances(of model: Int) {
+    // A model with a queue is wanted again right after what is decided, others later.
+    let again = agenda.totalSeconds + (models[model].queue.isEmpty ? 1 : 0)
+    distances.removeAll(keepingCapacity: true)
+    for layer in models[model].weights.indices { distances.append(again + Double(layer) * 1e-6) }
+    for index in batches.indices where batches[index].model == model {
+      let start = agenda.live.first { $0.batch == index }?.start ?? 0
+      measureDistances(of: batches[index], start: start)
+    }
+  }
+
+  private mutating func measureDistances(of batch: LiveBatch, start: Double) {
     let top = batch.top
     let segment = batch.program.segments[top.segment]
-    var pass = 0.0
+    var seconds = start
     for layer in top.layer..<segment.layers.upperBound {
-      result.append((layer, pass))
-      pass += batch.program.layerSeconds[layer]
+      distances[layer] = min(distances[layer], seconds)
+      seconds += batch.program.layerSeconds[layer]
     }
-    let sweepsAgain = batch.chunk.upperBound < top.samples.upperBound
-    let next = agenda.totalSeconds + (models[batch.model].queue.isEmpty ? 1 : 0)
-    for layer in 0..<top.layer {
-      let isSwept = sweepsAgain && layer >= segment.layers.lowerBound
-      result.append((layer, isSwept ? pass : next + Double(layer) * 1e-6))
-      if isSwept { pass += batch.program.layerSeconds[layer] }
+    if batch.chunk.upperBound < top.samples.upperBound {
+      for layer in segment.layers.lowerBound..<top.layer {
+        distances[layer] = min(distances[layer], seconds)
+        seconds += batch.program.layerSeconds[layer]
+      }
     }
-    var later = max(batch.remaining - segmentsAfter(batch), 0)
-    for layer in segment.layers.upperBound..<count {
-      result.append((layer, later))
-      later += batch.program.layerSeconds[layer]
+    seconds = start + max(batch.remaining - segmentsAfter(batch), 0)
+    for layer in segment.layers.upperBound..<distances.count {
+      distances[layer] = min(distances[layer], seconds)
+      seconds += batch.program.layerSeconds[layer]
     }
-    return result
   }
 
   /// The resident layer that was used longest ago.
-  private func leastRecent(sparing need: Need?) -> (model: Int, layer: Int)? {
+  private func leastRecent(keeping kept: Kept?) -> (model: Int, layer: Int)? {
     var found: (model: Int, layer: Int)?
     var oldest = Instant.distantFuture
     for model in models.indices where models[model].highestResident >= 0 {
       for layer in 0...models[model].highestResident
-      where models[model].lastUse[layer] < oldest && isEvictable(model, layer, need) {
+      where models[model].lastUse[layer] < oldest && isEvictable(model, layer, kept) {
         oldest = models[model].lastUse[layer]
         found = (model, layer)
       }

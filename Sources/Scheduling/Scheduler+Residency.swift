@@ -79,7 +79,9 @@ extension Scheduler {
   // MARK: What happens
 
   /// Takes note of weights that have come in.
-  mutating func land(_ id: PageInID, took: Duration, _ plan: inout Plan) {
+  mutating func land(
+    _ id: PageInID, took: Duration, at now: Instant, _ plan: inout Plan
+  ) {
     guard let place = transfers.firstIndex(where: { $0.id == id }) else { return }
     let transfer = transfers.remove(at: place)
     let model = transfer.model
@@ -90,6 +92,7 @@ extension Scheduler {
     models[model].resident[transfer.layer] += transfer.bytes
     models[model].residentBytes += transfer.bytes
     models[model].highestResident = max(models[model].highestResident, transfer.layer)
+    models[model].lastUse[transfer.layer] = now
     if models[model].exists {
       refresh(model)
     } else {
@@ -128,7 +131,7 @@ extension Scheduler {
       if need > bytes { lose(index, .insufficientMemory(needed: ByteCount(need)), &plan) }
     }
     while residentBytes + inFlightBytes + reservedBytes > bytes {
-      guard let victim = victim(neededAfter: -1, sparing: nil) else { break }
+      guard let victim = victim(neededAfter: -1, keeping: nil) else { break }
       let over = residentBytes + inFlightBytes + reservedBytes - bytes
       shorten(victim.model, victim.layer, by: over, &plan)
     }
@@ -137,16 +140,15 @@ extension Scheduler {
 
   // MARK: Room
 
-  /// Evicts until some bytes are free; false, with nothing evicted, when that cannot be.
-  mutating func makeRoom(
-    _ bytes: Int, at now: Instant, sparing model: Int? = nil, _ plan: inout Plan
-  ) -> Bool {
+  /// Evicts until some bytes are free; false, with little or nothing evicted, when that cannot be.
+  mutating func makeRoom(_ bytes: Int, keeping kept: Kept, _ plan: inout Plan) -> Bool {
     guard let budget, bytes > 0 else { return true }
-    func free() -> Int { budget - residentBytes - inFlightBytes - reservedBytes }
-    guard free() + residentBytes - pinnedBytes() >= bytes else { return false }
-    while free() < bytes {
-      guard let victim = victim(neededAfter: -1, sparing: nil) else { return false }
-      shorten(victim.model, victim.layer, by: bytes - free(), &plan)
+    let used = inFlightBytes + reservedBytes + pinnedBytes()
+    guard used + bytes <= budget else { return false }
+    while residentBytes + inFlightBytes + reservedBytes + bytes > budget {
+      guard let victim = victim(neededAfter: -1, keeping: kept) else { return false }
+      let over = residentBytes + inFlightBytes + reservedBytes + bytes - budget
+      shorten(victim.model, victim.layer, by: over, &plan)
     }
     return true
   }
@@ -162,7 +164,7 @@ extension Scheduler {
   }
 
   /// Drops pages from the end of a layer.
-  private mutating func shorten(_ model: Int, _ layer: Int, by bytes: Int, _ plan: inout Plan) {
+  mutating func shorten(_ model: Int, _ layer: Int, by bytes: Int, _ plan: inout Plan) {
     let page = max(options.pageBytes.bytes, 1)
     let rounded = (bytes + page - 1) / page * page
     evict(model, layer, keeping: max(models[model].resident[layer] - rounded, 0), &plan)

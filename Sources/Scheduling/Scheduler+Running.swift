@@ -3,14 +3,14 @@ import Vocabulary
 extension Scheduler {
   /// Hands out runs as long as units are free and something can begin.
   mutating func startRuns(at now: Instant, _ plan: inout Plan) {
-    var attempts = 0
+    refused.removeAll(keepingCapacity: true)
+    // What stands still lets late arrivals catch up while it waits for its weights.
+    for index in batches.indices { _ = joinLateArrivals(index, at: now, &plan) }
     while true {
-      let choice = choose(at: now)
-      attempts += 1
-      // Each attempt starts a run or is the last; the bound only guards against a defect.
-      guard attempts <= options.executors + 8, running.count < options.executors, freeUnits > 0,
-        let candidate = choice.ready, start(candidate, at: now, &plan)
-      else { return }
+      let ready = choose(at: now)
+      guard running.count < options.executors, freeUnits > 0, let ready else { return }
+      // What memory or the link does not let begin now must not keep others from it.
+      if !start(ready, at: now, &plan) { refused.append(ready.source) }
     }
   }
 
@@ -19,8 +19,7 @@ extension Scheduler {
   ) -> Bool {
     switch candidate.source {
     case .live(let index):
-      let grown = joinLateArrivals(index, at: now, &plan)
-      return startRun(index, at: now, &plan) || grown
+      return startRun(index, at: now, &plan)
     case .fresh(let model):
       guard let index = form(model, at: now, &plan) else { return false }
       return startRun(index, at: now, &plan)
@@ -36,7 +35,7 @@ extension Scheduler {
     guard let program = program(model, samples: max(samples, 1)) else { return nil }
     if let budget, program.need + reservedBytes > budget { return nil }
     let first = program.segments[0].activations
-    guard makeRoom(first, at: now, &plan) else { return nil }
+    guard makeRoom(first, keeping: Kept(model: model, layers: 0..<1), &plan) else { return nil }
     let reason = reason(model, requests: count, at: now)
     taken.removeAll(keepingCapacity: true)
     let shape = models[model].queue.first?.request.shapeClass ?? 0
@@ -104,7 +103,9 @@ extension Scheduler {
       let place = joined.segment(joinableAt: layer),
       reservedBytes - batches[index].reserved + joined.need <= budget ?? .max,
       isWorthJoining(index, late: late, joined: joined, requests: preview.requests),
-      makeRoom(joined.segments[0].activations - batches[index].reserved, at: now, &plan)
+      makeRoom(
+        joined.segments[0].activations - batches[index].reserved,
+        keeping: Kept(model: model, layers: 0..<1), &plan)
     else { return false }
     taken.removeAll(keepingCapacity: true)
     models[model].queue.takeBatch(maximum: preview.samples, into: &taken)
@@ -149,8 +150,8 @@ extension Scheduler {
   /// Hands out the next run of a live batch; false when its weights or memory are not there.
   private mutating func startRun(_ index: Int, at now: Instant, _ plan: inout Plan) -> Bool {
     let batch = batches[index]
-    guard batch.run == nil, enterSegment(index, at: now, &plan),
-      let layers = nextLayers(batch)
+    guard batch.run == nil, let layers = nextLayers(batch),
+      setMemoryAside(index, layers: layers, at: now, &plan)
     else { return false }
     let units = unitsFor(index, layers: layers, at: now)
     guard units > 0 else { return false }
@@ -172,18 +173,25 @@ extension Scheduler {
     return true
   }
 
-  /// Sets memory aside for the segment that comes next; false when it must wait for other batches.
-  private mutating func enterSegment(_ index: Int, at now: Instant, _ plan: inout Plan) -> Bool {
+  /// Sets memory aside for a run; false when it must wait for other batches or for page-ins.
+  ///
+  /// While chunks follow, the most that the segment needs is kept; in its last chunk what the layers
+  /// no longer need is given to the weights that come next.
+  private mutating func setMemoryAside(
+    _ index: Int, layers: Range<Int>, at now: Instant, _ plan: inout Plan
+  ) -> Bool {
     guard let budget else { return true }
     let batch = batches[index]
     let segment = batch.program.segments[batch.top.segment]
     // What has begun can always be finished: it may go on only if it can get through to its end
     // beside what the others hold. The one that went on last can, so there is no deadlock.
     guard segment.need + reservedBytes - batch.reserved <= budget else { return false }
-    let more = segment.activations - batch.reserved
-    if more > 0, !makeRoom(more, at: now, sparing: batch.model, &plan) { return false }
-    guard isResident(batch.model, layer: batch.top.layer) else { return false }
-    setReservation(index, to: segment.activations)
+    let isLast = batch.chunk.upperBound == batch.top.samples.upperBound && batch.cohorts.count == 1
+    let bytes =
+      isLast ? batch.program.layerActivations[layers].max() ?? 0 : segment.activations
+    let kept = Kept(model: batch.model, layers: layers)
+    guard makeRoom(bytes - batch.reserved, keeping: kept, &plan) else { return false }
+    setReservation(index, to: bytes)
     return true
   }
 

@@ -63,6 +63,9 @@ public struct Scheduler: Policy {
   var spareMembers: [[LiveBatch.Member]] = []
   var spareCohorts: [[LiveBatch.Cohort]] = []
   var groupScratch: [Double] = []
+  var distances: [Double] = []
+  /// What could not begin in this step although its weights are there.
+  var refused: [Candidate.Source] = []
 
   /// A scheduler without models.
   public init(_ options: SchedulerOptions) {
@@ -102,7 +105,7 @@ public struct Scheduler: Policy {
     case .cancelled(let id): cancel(id, &plan)
     case .runFinished(let id, let took): finish(id, took: took, at: now, &plan)
     case .runFailed(let id): fail(id, &plan)
-    case .pagedIn(let id, let took): land(id, took: took, &plan)
+    case .pagedIn(let id, let took): land(id, took: took, at: now, &plan)
     case .pageInFailed(let id): miss(id, &plan)
     case .budgetChanged(let bytes): changeBudget(to: bytes.bytes, &plan)
     case .tick: break

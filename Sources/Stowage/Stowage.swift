@@ -13,7 +13,9 @@ struct Stowage: ParsableCommand {
         curl -d @Examples/digits/7-1.json http://127.0.0.1:8000/v2/models/digits/infer
       """,
     version: version,
-    subcommands: [ServeCommand.self, InferCommand.self, HealthcheckCommand.self])
+    subcommands: [
+      ServeCommand.self, InferCommand.self, HealthcheckCommand.self, SimulateCommand.self,
+    ])
 
   /// The version that `/v2` and `--version` tell.
   static let version = "0.1.0"

@@ -1,0 +1,205 @@
+public import Scheduling
+public import Vocabulary
+
+/// A device as data: what it computes, moves and holds, and where the numbers come from.
+public struct DeviceProfile: Sendable, Codable {
+  /// A way of bringing weights in.
+  public struct Link: Sendable, Codable {
+    /// Gigabytes (10^9 bytes) per second.
+    public var gigabytesPerSecond: Double
+    /// Microseconds before the first byte of each transfer.
+    public var latencyMicroseconds: Double
+
+    enum CodingKeys: String, CodingKey {
+      case gigabytesPerSecond = "gb_per_s"
+      case latencyMicroseconds = "latency_us"
+    }
+  }
+
+  /// What it costs when a run touches weights that are not there.
+  public struct Demand: Sendable, Codable {
+    /// Gigabytes per second while faults are served.
+    public var gigabytesPerSecond: Double
+    /// Microseconds of handling one fault batch.
+    public var faultMicroseconds: Double
+    /// Faults that one missing block raises as the prefetcher grows it.
+    public var faultsPerBlock: Double
+    /// Megabytes (2^20 bytes) of a block.
+    public var blockMegabytes: Double
+    /// Faults that one compute unit keeps outstanding.
+    public var faultsPerUnit: Double
+    /// Faults of one fault batch at most.
+    public var faultBatch: Double
+
+    enum CodingKeys: String, CodingKey {
+      case gigabytesPerSecond = "gb_per_s"
+      case faultMicroseconds = "fault_us"
+      case faultsPerBlock = "faults_per_block"
+      case blockMegabytes = "block_mb"
+      case faultsPerUnit = "faults_per_unit"
+      case faultBatch = "fault_batch"
+    }
+  }
+
+  /// What layers without a measured table cost: a roofline with a fixed part.
+  public struct Compute: Sendable, Codable {
+    /// 10^9 floating-point operations per second of all units together.
+    public var gigaflops: Double
+    /// Gigabytes per second of device memory.
+    public var gigabytesPerSecond: Double
+    /// Microseconds of one kernel call that does nothing.
+    public var launchMicroseconds: Double
+    /// Blocks of work that keep one unit busy: a layer with fewer does not use all units.
+    public var blocksPerUnit: Double
+
+    enum CodingKeys: String, CodingKey {
+      case gigaflops = "gflops"
+      case gigabytesPerSecond = "gb_per_s"
+      case launchMicroseconds = "launch_us"
+      case blocksPerUnit = "blocks_per_unit"
+    }
+  }
+
+  /// The name.
+  public var name: String
+  /// Where the numbers come from.
+  public var source: String
+  /// Compute units.
+  public var units: Int
+  /// Kilobytes (2^10 bytes) of a page.
+  public var pageKilobytes: Int
+  /// How much slower each of two runs side by side is: 0.05 for 5 %.
+  public var interference: Double
+  /// Planned page-ins.
+  public var link: Link
+  /// Page faults.
+  public var demand: Demand
+  /// Layers.
+  public var compute: Compute
+
+  enum CodingKeys: String, CodingKey {
+    case name, source, units, interference, link, demand, compute
+    case pageKilobytes = "page_kb"
+  }
+
+  /// The size of a page.
+  public var page: ByteCount { ByteCount(pageKilobytes << 10) }
+
+  /// Seconds of a planned page-in.
+  func pageInSeconds(_ bytes: Int) -> Double {
+    link.latencyMicroseconds / 1e6 + Double(bytes) / (link.gigabytesPerSecond * 1e9)
+  }
+
+  /// Fault batches, and seconds, of faulting weights in by a run on some units.
+  ///
+  /// `faults = faultsPerBlock × ⌈bytes / block⌉`, handled `min(fault batch, faults per unit × units)`
+  /// at a time: few units keep few faults outstanding (Kim et al., ASPLOS 2020).
+  func demandCost(_ bytes: Int, units: Int) -> (faultBatches: Int, seconds: Double) {
+    let blocks = (Double(bytes) / (demand.blockMegabytes * 1_048_576)).rounded(.up)
+    let together = max(min(demand.faultBatch, demand.faultsPerUnit * Double(units)), 1)
+    let batches = (demand.faultsPerBlock * blocks / together).rounded(.up)
+    let seconds =
+      batches * demand.faultMicroseconds / 1e6
+      + Double(bytes) / (demand.gigabytesPerSecond * 1e9)
+    return (Int(batches), seconds)
+  }
+
+  /// The table of a layer that was not measured.
+  func cost(
+    flops: Double, weights: Int, input: Int, output: Int, blocks: Double
+  ) -> LayerCost {
+    let batches = [1, 2, 4, 8, 16, 32]
+    let rows = units <= 8 ? Array(1...units) : (1...10).map { units * $0 / 10 }
+    var seconds: [Double] = []
+    for row in rows {
+      for batch in batches {
+        let busy = min(Double(row), max(Double(batch) * blocks / compute.blocksPerUnit, 1))
+        let share = busy / Double(units)
+        let arithmetic = Double(batch) * flops / (compute.gigaflops * 1e9 * share)
+        let traffic =
+          Double(weights + batch * (input + output)) / (compute.gigabytesPerSecond * 1e9)
+        seconds.append(compute.launchMicroseconds / 1e6 + max(arithmetic, traffic))
+      }
+    }
+    return LayerCost(batches: batches, units: rows, seconds: seconds)
+  }
+}
+
+/// A network as data: its layers, and where the numbers come from.
+public struct NetworkProfile: Sendable, Codable {
+  /// A layer.
+  public struct Layer: Sendable, Codable {
+    /// The name in the network.
+    public var name: String?
+    /// Megabytes (10^6 bytes) of weights.
+    public var weightsMegabytes: Double
+    /// Megabytes per sample that live after the layer.
+    public var activationMegabytes: Double
+    /// Megabytes of scratch per sample.
+    public var scratchMegabytes: Double?
+    /// 10^9 floating-point operations per sample.
+    public var gigaflop: Double?
+    /// Blocks of work per sample, for how far it scales with units.
+    public var blocks: Double?
+    /// A measured line, instead of the device's roofline: milliseconds of a call and of a sample.
+    public var cost: Cost?
+
+    enum CodingKeys: String, CodingKey {
+      case name, blocks
+      case weightsMegabytes = "weights_mb"
+      case activationMegabytes = "activation_mb"
+      case scratchMegabytes = "scratch_mb"
+      case gigaflop = "gflop"
+      case cost = "cost_ms"
+    }
+  }
+
+  /// A measured line.
+  public struct Cost: Sendable, Codable {
+    /// Milliseconds of a call.
+    public var fixed: Double
+    /// Milliseconds of a sample.
+    public var perSample: Double
+
+    enum CodingKeys: String, CodingKey {
+      case fixed
+      case perSample = "per_sample"
+    }
+  }
+
+  /// The name.
+  public var name: String
+  /// Where the numbers come from.
+  public var source: String?
+  /// Megabytes of one sample of input.
+  public var inputMegabytes: Double
+  /// Layers in running order.
+  public var layers: [Layer]
+
+  enum CodingKeys: String, CodingKey {
+    case name, source, layers
+    case inputMegabytes = "input_mb"
+  }
+
+  /// The layers as a policy sees them on a device.
+  public func layerProfiles(on device: DeviceProfile) -> [LayerProfile] {
+    var before = Int(inputMegabytes * 1e6)
+    return layers.map { layer in
+      let weights = Int(layer.weightsMegabytes * 1e6)
+      let after = Int(layer.activationMegabytes * 1e6)
+      let cost =
+        layer.cost.map {
+          LayerCost(
+            batches: [1, 2], units: [1],
+            seconds: [($0.fixed + $0.perSample) / 1e3, ($0.fixed + 2 * $0.perSample) / 1e3])
+        }
+        ?? device.cost(
+          flops: (layer.gigaflop ?? 0) * 1e9, weights: weights, input: before, output: after,
+          blocks: layer.blocks ?? 1e9)
+      before = after
+      return LayerProfile(
+        weights: ByteCount(weights), activations: ByteCount(after),
+        scratch: ByteCount(Int((layer.scratchMegabytes ?? 0) * 1e6)), cost: cost)
+    }
+  }
+}

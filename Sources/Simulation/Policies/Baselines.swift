@@ -1,0 +1,4 @@
+extension PolicyCatalog {
+  /// What we are compared with.
+  public static let baselines: [Entry] = []
+}

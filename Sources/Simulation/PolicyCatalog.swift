@@ -1,0 +1,59 @@
+public import Scheduling
+import Vocabulary
+
+/// Every policy by name, ready for a workload.
+public enum PolicyCatalog {
+  /// A policy with what a simulation needs to know of it.
+  public struct Entry: Sendable {
+    /// The name in reports and on the command line.
+    public var name: String
+    /// One line on what it does and where it comes from.
+    public var summary: String
+    /// Whether it plans its memory: then faults and overruns are violations.
+    public var isPlanned: Bool
+    /// Makes the policy for a workload.
+    public var make: @Sendable (Workload) -> any Policy
+  }
+
+  /// Ours.
+  public static let stowage = Entry(
+    name: "stowage", summary: "per-layer batches, planned page-ins, Smith order", isPlanned: true
+  ) { Scheduler(options(for: $0)) }
+
+  /// Ours with one decision switched off each.
+  public static let ablations: [Entry] = [
+    ablation("no-prefetch", without: .prefetch), ablation("no-belady", without: .belady),
+    ablation("no-layer-batches", without: .layerBatches), ablation("no-groups", without: .groups),
+    ablation("no-order", without: .order), ablation("no-unit-split", without: .unitSplit),
+    ablation("no-merge", without: .merge), ablation("no-preemption", without: .preemption),
+  ]
+
+  /// Every policy.
+  public static var all: [Entry] { [stowage] + baselines + ablations }
+
+  /// What a workload is compared under when nothing else is asked for.
+  public static var standard: [Entry] { [stowage] + baselines }
+
+  /// The policy of a name.
+  public static func entry(named name: String) -> Entry? { all.first { $0.name == name } }
+
+  private static func ablation(
+    _ name: String, without feature: SchedulerOptions.Features
+  ) -> Entry {
+    Entry(name: "stowage-" + name, summary: "ours without one decision", isPlanned: true) {
+      var options = options(for: $0)
+      options.features.subtract(feature)
+      return Scheduler(options)
+    }
+  }
+
+  /// The options of our scheduler for a workload.
+  static func options(for workload: Workload) -> SchedulerOptions {
+    let device = workload.device
+    return SchedulerOptions(
+      units: device.units, executors: min(device.units, 2), budget: workload.budget,
+      pageBytes: device.page, linkRate: device.link.gigabytesPerSecond * 1e9,
+      linkLatency: .nanoseconds(Int64(device.link.latencyMicroseconds * 1e3)),
+      interference: device.interference)
+  }
+}

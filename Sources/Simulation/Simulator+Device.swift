@@ -1,0 +1,181 @@
+import Scheduling
+import Vocabulary
+
+/// The device: what happens to runs, weights and activations.
+extension Simulator {
+  // MARK: Batches
+
+  mutating func accept(_ batch: Batch) {
+    let model = batch.model.index
+    var known = batches[batch.id] ?? DeviceBatch(model: model, positions: [])
+    if known.positions.count != batch.samples.lowerBound {
+      violate("batch \(batch.id.rawValue) grew from the wrong sample")
+    }
+    known.positions += Array(repeating: 0, count: batch.samples.count)
+    batches[batch.id] = known
+    settle(batch.id)
+    batchSamples += batch.samples.count
+    report.meanBatch += batch.samples.lowerBound == 0 ? 1 : 0
+  }
+
+  mutating func release(_ id: BatchID) {
+    guard let batch = batches.removeValue(forKey: id) else {
+      return violate("batch \(id.rawValue) was over before")
+    }
+    memory.changeActivations(by: -batch.bytes)
+    if runs.contains(where: { $0.run.batch == id }) {
+      violate("batch \(id.rawValue) is over while it runs")
+    }
+  }
+
+  /// Counts the activations of a batch anew: every sample holds what lives at its border, those in a
+  /// kernel call hold what goes in, what comes out, and scratch.
+  private mutating func settle(_ id: BatchID, running: (layer: Int, run: Run)? = nil) {
+    guard var batch = batches[id] else { return }
+    let profile = workload.models[batch.model].profile
+    var bytes = 0
+    for position in batch.positions where position < profile.layers.count {
+      bytes += border(profile, position)
+    }
+    if let (layer, run) = running {
+      let calls = min(run.layerBatches.isEmpty ? run.chunk : run.layerBatches[layer], run.chunk)
+      bytes += run.samples.count * profile.layers[layer].activations.bytes
+      bytes += calls * profile.layers[layer].scratch.bytes
+    }
+    memory.changeActivations(by: bytes - batch.bytes)
+    batch.bytes = bytes
+    batches[id] = batch
+  }
+
+  private func border(_ profile: ModelProfile, _ layer: Int) -> Int {
+    layer == 0 ? profile.input.bytes : profile.layers[layer - 1].activations.bytes
+  }
+
+  // MARK: Runs
+
+  mutating func accept(_ run: Run) {
+    guard let batch = batches[run.batch] else {
+      return violate("run \(run.id.rawValue) names no batch")
+    }
+    for sample in run.samples where batch.positions[sample] != run.layers.lowerBound {
+      violate("sample \(sample) of batch \(run.batch.rawValue) skips or repeats a layer")
+    }
+    runs.append(ActiveRun(run: run, layer: run.layers.lowerBound, started: now))
+    beginLayer(runs.count - 1)
+  }
+
+  /// Faults in what the next layer misses; then it can compute.
+  private mutating func beginLayer(_ index: Int) {
+    let active = runs[index]
+    let model = active.run.model.index
+    runs[index].isComputing = false
+    settle(active.run.batch, running: (active.layer, active.run))
+    let missing = memory.missing(model, active.layer)
+    if isPlanned, missing > 0 {
+      violate("layer \(active.layer) of model \(model) runs without \(missing) bytes")
+    }
+    let busy = runs.map { (model: $0.run.model.index, layer: $0.layer) }
+    memory.makeRoom(for: missing) { model, layer in
+      busy.contains { $0.model == model && $0.layer == layer }
+    }
+    let spilled = max(memory.total + missing - memory.budget, 0)
+    guard missing > 0 || spilled > 0 else { return computeLayer(active.run.id) }
+    let cost = workload.device.demandCost(missing, units: active.run.units)
+    report.faultBatches += missing > 0 ? cost.faultBatches : 0
+    report.movedMegabytes += Double(missing) / 1e6
+    memory.fill(model, active.layer)
+    // Activations beyond memory go out and come back (section 5.1 of the problem statement).
+    let spill = spilled > missing ? 2 * Double(spilled - missing) : 0
+    let seconds =
+      (missing > 0 ? cost.seconds : 0)
+      + spill / (workload.device.demand.gigabytesPerSecond * 1e9)
+    linkFree = max(linkFree, now) + seconds / linkSpeed
+    queue.push(.layerReady(active.run.id), at: linkFree)
+  }
+
+  mutating func computeLayer(_ id: RunID) {
+    guard let index = runs.firstIndex(where: { $0.run.id == id }) else { return }
+    let (run, layer) = (runs[index].run, runs[index].layer)
+    runs[index].isComputing = true
+    memory.touch(run.model.index, layer)
+    let cost = workload.models[run.model.index].profile.layers[layer].cost
+    let batch = min(run.layerBatches.isEmpty ? run.chunk : run.layerBatches[layer], run.chunk)
+    let (whole, rest) = run.samples.count.quotientAndRemainder(dividingBy: max(batch, 1))
+    var seconds = Double(whole) * cost.seconds(batch: batch, units: run.units)
+    if rest > 0 { seconds += cost.seconds(batch: rest, units: run.units) }
+    if runs.count > 1 { seconds *= 1 + workload.device.interference }
+    seconds *= 1 + workload.noise * (2 * random.uniform() - 1)
+    queue.push(.layerDone(id), at: now + seconds)
+  }
+
+  mutating func finishLayer(_ id: RunID) {
+    guard let index = runs.firstIndex(where: { $0.run.id == id }) else { return }
+    let active = runs[index]
+    for sample in active.run.samples {
+      batches[active.run.batch]?.positions[sample] = active.layer + 1
+    }
+    settle(active.run.batch)
+    runs[index].layer += 1
+    if runs[index].layer < active.run.layers.upperBound { return beginLayer(index) }
+    runs.remove(at: index)
+    if random.chance(workload.faults.runFailure) { return deliver(.runFailed(id)) }
+    deliver(.runFinished(id, took: .nanoseconds(Int64((now - active.started) * 1e9))))
+  }
+
+  // MARK: Weights
+
+  private var linkSpeed: Double {
+    let speeds = workload.faults.linkSpeed
+    return speeds.isEmpty ? 1 : max(speeds[Int(now) % speeds.count], 1e-3)
+  }
+
+  mutating func evict(_ eviction: Eviction) {
+    let model = eviction.model.index
+    if runs.contains(where: {
+      $0.run.model == eviction.model && $0.run.layers.contains(eviction.layer)
+        && $0.layer <= eviction.layer
+    }) {
+      violate("layer \(eviction.layer) of model \(model) is evicted while it runs")
+    }
+    if isPlanned, memory.resident[model][eviction.layer] != eviction.bytes.upperBound {
+      // The policy rounds the end of a layer up to whole pages.
+      let rounded = memory.weights[model][eviction.layer]
+      if memory.resident[model][eviction.layer] != rounded {
+        violate("layer \(eviction.layer) of model \(model) is evicted where it is not resident")
+      }
+    }
+    memory.evict(model, eviction.layer, keeping: eviction.bytes.lowerBound)
+  }
+
+  mutating func accept(_ pageIn: PageIn) {
+    memory.reserve(bytes(of: pageIn))
+    pageIns.append(pageIn)
+    if pageIns.count == 1 { startPageIn() }
+  }
+
+  /// The bytes that really come in: the last page of a layer is not full.
+  private func bytes(of pageIn: PageIn) -> Int {
+    let end = memory.weights[pageIn.model.index][pageIn.layer]
+    return max(min(pageIn.bytes.upperBound, end) - pageIn.bytes.lowerBound, 0)
+  }
+
+  private mutating func startPageIn() {
+    let seconds = workload.device.pageInSeconds(bytes(of: pageIns[0])) / linkSpeed
+    pageInStarted = now
+    linkFree = max(linkFree, now) + seconds
+    queue.push(.pagedIn, at: linkFree)
+  }
+
+  mutating func finishPageIn() {
+    let pageIn = pageIns.removeFirst()
+    let bytes = bytes(of: pageIn)
+    if !pageIns.isEmpty { startPageIn() }
+    if random.chance(workload.faults.pageInFailure) {
+      memory.release(bytes)
+      return deliver(.pageInFailed(pageIn.id))
+    }
+    report.movedMegabytes += Double(bytes) / 1e6
+    memory.arrive(pageIn.model.index, pageIn.layer, bytes: bytes)
+    deliver(.pagedIn(pageIn.id, took: .nanoseconds(Int64((now - pageInStarted) * 1e9))))
+  }
+}
