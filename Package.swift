@@ -44,6 +44,14 @@ let package = Package(
       ],
       swiftSettings: strict),
 
+    // A tool of development: runs ONNX's backend tests (Scripts/operators).
+    .executableTarget(
+      name: "OperatorCheck",
+      dependencies: [
+        "ReferenceBackend", "Backend", "Compiler", "Reference", "Models", "Vocabulary",
+      ],
+      swiftSettings: strict),
+
     // Sockets, epoll loops, connections: bytes in, bytes out.
     .target(
       name: "Network", dependencies: ["HTTP", "Threads", "Vocabulary", "CLinux"],

@@ -24,7 +24,7 @@ extension Reference {
     },
     "LeakyRelu": parametrised, "Elu": parametrised, "Selu": parametrised,
     "Celu": parametrised, "HardSigmoid": parametrised, "ThresholdedRelu": parametrised,
-    "Swish": parametrised,
+    "Swish": parametrised, "Shrink": parametrised,
     "stowage.Silu": unary { $0 * sigmoid($0) },
   ]
 
@@ -80,6 +80,9 @@ extension Reference {
     case "Swish":
       let alpha = constant("alpha", 1)
       return { $0 * sigmoid(alpha * $0) }
+    case "Shrink":
+      let (bias, lambda) = (constant("bias", 0), constant("lambd", 0.5))
+      return { $0 < -lambda ? $0 + bias : $0 > lambda ? $0 - bias : 0 }
     default:
       let alpha = constant("alpha", 1)
       return { $0 > alpha ? $0 : 0 }

@@ -67,36 +67,47 @@ extension Reference {
   /// Convolutions.
   static let convolutions: [String: Operator] = [
     "Conv": { (call) throws(ModelError) in
-      let x = try call.input(0)
-      let sum = try convolve(call, x.floats(), x.shape, bias: call.optional(2))
-      return [.from(reals: sum.values.map { Double($0) }, x.type, sum.shape)]
+      let type = try call.input(0).type
+      let sum = try convolve(call)
+      return [.from(reals: sum.values, type, sum.shape)]
     }
   ]
 
-  /// Sums a convolution in single precision.
-  static func convolve(
-    _ call: Call, _ x: [Float], _ shape: [Int], bias: Tensor?
-  ) throws(ModelError) -> (values: [Float], shape: [Int]) {
-    let weights = try call.input(1)
-    let groups = call.node.int("group", default: 1)
-    guard shape.count >= 3, shape.count <= 5, weights.shape.count == shape.count, groups > 0,
-      weights.shape[1] * groups == shape[1], weights.shape[0] % groups == 0
-    else {
-      throw call.error("weights \(weights.shape) in \(groups) groups do not fit input \(shape).")
+  /// Sums the convolution of inputs X, W and B: FP64 in its own precision, others in single.
+  static func convolve(_ call: Call) throws(ModelError) -> (values: [Double], shape: [Int]) {
+    let (x, w, bias) = (try call.input(0), try call.input(1), call.optional(2))
+    if x.type == .float64 {
+      return try convolve(call, x.reals(), x.shape, w.reals(), w.shape, bias: bias?.reals())
     }
-    let window = try Window(
-      call, kernel: Array(weights.shape[2...]), input: Array(shape[2...]))
+    let sum = try convolve(call, x.floats(), x.shape, w.floats(), w.shape, bias: bias?.floats())
+    return (sum.values.map { Double($0) }, sum.shape)
+  }
+
+  /// Sums a convolution in the precision of its elements.
+  static func convolve<Real: BinaryFloatingPoint>(
+    _ call: Call, _ x: [Real], _ shape: [Int], _ weights: [Real], _ weightShape: [Int],
+    bias: [Real]?
+  ) throws(ModelError) -> (values: [Real], shape: [Int]) {
+    let groups = call.node.int("group", default: 1)
+    guard shape.count >= 3, shape.count <= 5, weightShape.count == shape.count, groups > 0,
+      weightShape[1] * groups == shape[1], weightShape[0] % groups == 0,
+      bias?.count ?? weightShape[0] == weightShape[0]
+    else {
+      throw call.error("weights \(weightShape) in \(groups) groups do not fit input \(shape).")
+    }
+    let window = try Window(call, kernel: Array(weightShape[2...]), input: Array(shape[2...]))
     let output = (0..<window.kernel.count).map { window.output($0, input: shape[2 + $0]) }
-    let full = [shape[0], weights.shape[0]] + output
+    let full = [shape[0], weightShape[0]] + output
     guard output.allSatisfy({ $0 > 0 }) else {
       throw call.error("the kernel is larger than the padded input \(shape).")
     }
-    var result = [Float](repeating: 0, count: full.elementCount)
+    var result = [Real](repeating: 0, count: full.elementCount)
     let job = DirectConvolution(
       window: window.threeAxes, input: threeAxes(shape), output: threeAxes(full), groups: groups)
-    let (w, b) = (weights.floats(), bias?.floats())
     for sample in 0..<shape[0] {
-      for channel in 0..<full[1] { job.run(sample, channel, x, w, b?[channel] ?? 0, &result) }
+      for channel in 0..<full[1] {
+        job.run(sample, channel, x, weights, bias?[channel] ?? 0, &result)
+      }
     }
     return (result, full)
   }
@@ -114,9 +125,9 @@ private struct DirectConvolution {
   let output: [Int]
   let groups: Int
 
-  func run(
-    _ sample: Int, _ channel: Int, _ x: [Float], _ w: [Float], _ bias: Float,
-    _ result: inout [Float]
+  func run<Real: BinaryFloatingPoint>(
+    _ sample: Int, _ channel: Int, _ x: [Real], _ w: [Real], _ bias: Real,
+    _ result: inout [Real]
   ) {
     let perGroup = input[1] / groups
     let first = channel / (output[1] / groups) * perGroup
@@ -145,9 +156,9 @@ private struct DirectConvolution {
     }
   }
 
-  private func addTap(
-    _ x: [Float], _ weight: Float, _ image: Int, _ tap: (Int, Int, Int), _ start: Int,
-    _ result: inout [Float]
+  private func addTap<Real: BinaryFloatingPoint>(
+    _ x: [Real], _ weight: Real, _ image: Int, _ tap: (Int, Int, Int), _ start: Int,
+    _ result: inout [Real]
   ) {
     let shift = tap.2 * window.dilations[2] - window.before[2]
     let step = window.strides[2]

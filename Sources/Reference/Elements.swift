@@ -9,6 +9,16 @@ extension ElementType {
     default: false
     }
   }
+
+  /// The numbers that an integer type holds.
+  var integerBounds: ClosedRange<Int128> {
+    let bits = Int128(8 * byteSize)
+    return switch self {
+    case .bool: 0...1
+    case .uint8, .uint16, .uint32, .uint64: 0...(Int128(1) << bits) - 1
+    default: -(Int128(1) << (bits - 1))...(Int128(1) << (bits - 1)) - 1
+    }
+  }
 }
 
 extension Tensor {
@@ -56,7 +66,7 @@ extension Tensor {
     case .float32: fill(type, shape, values) { Float($0) }
     case .float64: fill(type, shape, values) { $0 }
     case .float16: fill(type, shape, values) { Float16($0) }
-    case .bfloat16: fill(type, shape, values) { bfloat16(Float($0)) }
+    case .bfloat16: fill(type, shape, values) { bfloat16Bits(Float($0)) }
     default: from(integers: values.map { Int128(truncatingToward: $0) }, type, shape)
     }
   }
@@ -127,7 +137,7 @@ extension Int128 {
 }
 
 /// The nearest BF16, ties to even, as bits; NaN stays NaN.
-func bfloat16(_ value: Float) -> UInt16 {
+func bfloat16Bits(_ value: Float) -> UInt16 {
   if value.isNaN { return 0x7FC0 }
   let bits = value.bitPattern
   return UInt16(truncatingIfNeeded: (bits &+ 0x7FFF &+ ((bits >> 16) & 1)) >> 16)

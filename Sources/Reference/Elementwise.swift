@@ -122,9 +122,15 @@ extension Reference {
   @Sendable private static func bitShift(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (a, b) = (try call.input(0), try call.input(1))
     let left = call.node.string("direction", default: "LEFT") == "LEFT"
+    let width = Int128(8 * a.type.byteSize)
     return [
       try combine(
-        call, a, b, real: { x, _ in x }, integer: { left ? $0 << $1 : $0 >> $1 })
+        call, a, b, real: { x, _ in x },
+        integer: { value, shift in
+          // A count that is negative or too large shifts every bit out.
+          guard shift >= 0, shift < width else { return !left && value < 0 ? -1 : 0 }
+          return left ? value << shift : value >> shift
+        })
     ]
   }
 }

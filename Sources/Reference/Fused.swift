@@ -6,9 +6,8 @@ extension Reference {
   /// What fusion makes: each is the sequence of operators that it stands for.
   static let fused: [String: Operator] = [
     "stowage.FusedConv": { (call) throws(ModelError) in
-      let x = try call.input(0)
-      let sum = try convolve(call, x.floats(), x.shape, bias: call.optional(2))
-      return [try finish(call, sum.values.map { Double($0) }, x.type, sum.shape, residual: 3)]
+      let sum = try convolve(call)
+      return [try finish(call, sum.values, try call.input(0).type, sum.shape, residual: 3)]
     },
     "stowage.FusedGemm": { (call) throws(ModelError) in
       let sum = try generalProduct(call)

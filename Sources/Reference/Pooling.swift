@@ -8,6 +8,10 @@ extension Reference {
     "AveragePool": averagePool,
     "LpPool": lpPool,
     "GlobalAveragePool": global { $0.reduce(0, +) / Double($0.count) },
+    "GlobalLpPool": { (call) throws(ModelError) in
+      let p = Double(call.node.int("p", default: 2))
+      return try pooled(call) { norm($0, p) }
+    },
     "GlobalMaxPool": global { $0.reduce(-.infinity, max) },
   ]
 
@@ -101,19 +105,21 @@ extension Reference {
   }
 
   private static func global(_ function: @escaping @Sendable ([Double]) -> Double) -> Operator {
-    { (call) throws(ModelError) in
-      let x = try call.input(0)
-      guard x.shape.count >= 2 else { throw call.error("an input of rank 2 or more is needed.") }
-      let plane = Array(x.shape[2...]).elementCount
-      let values = x.reals()
-      let result = (0..<x.shape[0] * x.shape[1]).map {
-        function(Array(values[$0 * plane..<($0 + 1) * plane]))
-      }
-      return [
-        .from(
-          reals: result, x.type,
-          Array(x.shape[..<2]) + [Int](repeating: 1, count: x.shape.count - 2))
-      ]
+    { (call) throws(ModelError) in try pooled(call, function) }
+  }
+
+  /// Makes one number of every plane.
+  private static func pooled(
+    _ call: Call, _ function: ([Double]) -> Double
+  ) throws(ModelError) -> [Tensor?] {
+    let x = try call.input(0)
+    guard x.shape.count >= 2 else { throw call.error("an input of rank 2 or more is needed.") }
+    let plane = Array(x.shape[2...]).elementCount
+    let values = x.reals()
+    let result = (0..<x.shape[0] * x.shape[1]).map {
+      function(Array(values[$0 * plane..<($0 + 1) * plane]))
     }
+    let shape = Array(x.shape[..<2]) + [Int](repeating: 1, count: x.shape.count - 2)
+    return [.from(reals: result, x.type, shape)]
   }
 }

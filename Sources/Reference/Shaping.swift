@@ -5,6 +5,9 @@ extension Reference {
   /// Operators that change or tell the shape and leave the elements as they are.
   static let shaping: [String: Operator] = [
     "Identity": { (call) throws(ModelError) in [try call.input(0)] },
+    // An optional that is not a tensor never gets here.
+    "OptionalGetElement": { (call) throws(ModelError) in [try call.input(0)] },
+    "OptionalHasElement": { call in [.from(truths: [call.optional(0) != nil], [])] },
     "Dropout": dropout,
     "Reshape": reshape,
     "Flatten": flatten,

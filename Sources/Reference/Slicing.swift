@@ -198,6 +198,8 @@ extension Reference {
     }
     let (n, c, h, w) = (x.shape[0], x.shape[1], x.shape[2] / block, x.shape[3] / block)
     let moved = transposed(x.reshaped([n, c, h, block, w, block]), [0, 3, 5, 1, 2, 4])
-    return [moved.reshaped([n, c * block * block, h, w])]
+    let byColumn = call.node.string("mode", default: "DCR") == "CRD"
+    let ordered = byColumn ? transposed(moved, [0, 3, 1, 2, 4, 5]) : moved
+    return [ordered.reshaped([n, c * block * block, h, w])]
   }
 }
