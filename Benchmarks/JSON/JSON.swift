@@ -13,7 +13,7 @@ import Vocabulary
 //
 //   STOWAGE_BENCHMARKS=1 swift run -c release --scratch-path .build-benchmarks JSONBenchmark
 //
-// With an argument, `read`, `write` or `binary`, runs only that, as often as the second argument
+// With an argument, `read`, `short`, `write` or `binary`, runs only that, as often as the second argument
 // says: for counting instructions.
 
 /// Answers with its input, or with its first element.
@@ -67,6 +67,7 @@ private struct Bench {
   let whole = InferenceAPI(service: Echo(returnsAll: true), version: "1", registry: Registry())
   let inbox = Inbox()
   let json: [UInt8]
+  let short: [UInt8]
   let binary: [UInt8]
   let binaryHeader: Int
 
@@ -80,6 +81,9 @@ private struct Bench {
     let head = #"{"inputs":[{"name":"x","shape":[1,3,224,224],"datatype":"FP32","#
     json = Array(
       (head + #""data":["# + values.map { "\(Double($0))" }.joined(separator: ", ") + "]}]}").utf8)
+    // The shortest digits that read back the same, as Swift or JavaScript prints floats.
+    short = Array(
+      (head + #""data":["# + values.map { "\($0)" }.joined(separator: ",") + "]}]}").utf8)
     let size = Self.count * 4
     let prefix = Array((head + #""parameters":{"binary_data_size":\#(size)}}]}"#).utf8)
     binaryHeader = prefix.count
@@ -87,6 +91,7 @@ private struct Bench {
   }
 
   func read() { ask(small, json, []) }
+  func readShort() { ask(small, short, []) }
   func readAndWrite() { ask(whole, json, []) }
   func readBinary() {
     ask(small, binary, [("inference-header-content-length", String(binaryHeader))])
@@ -129,6 +134,7 @@ struct JSONBenchmark {
       for _ in 0..<rounds {
         switch arguments[1] {
         case "read": bench.read()
+        case "short": bench.readShort()
         case "write": bench.readAndWrite()
         default: bench.readBinary()
         }
@@ -136,8 +142,9 @@ struct JSONBenchmark {
       return
     }
     let cases: [(name: String, bytes: Int, run: () -> Void)] = [
-      ("JSON in, one number out", bench.json.count, bench.read),
-      ("JSON in, JSON out", bench.json.count, bench.readAndWrite),
+      ("long JSON in, one number out", bench.json.count, bench.read),
+      ("long JSON in, JSON out", bench.json.count, bench.readAndWrite),
+      ("short JSON in, one number out", bench.short.count, bench.readShort),
       ("binary in, one number out", bench.binary.count, bench.readBinary),
       ("Foundation's JSONDecoder, in only", bench.json.count, bench.readWithFoundation),
     ]
