@@ -181,6 +181,7 @@ let package = Package(
 // Fuzz targets exist only for Scripts/fuzz: they have no `main`, and nothing else needs them.
 if Context.environment["STOWAGE_FUZZ"] != nil {
   let targets: [(name: String, dependencies: [Target.Dependency])] = [
+    ("Compile", ["Compiler", "Models"]),
     ("HTTP", ["HTTP"]),
     ("Onnx", ["Models"]),
     ("Tensors", ["API", "HTTP", "Engine", "Metrics", "Models", "Vocabulary"]),

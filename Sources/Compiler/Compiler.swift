@@ -27,8 +27,11 @@ public struct CompileOptions: Sendable {
     public static let layerFusion = Passes(rawValue: 1 << 6)
     /// Lets transpositions meet and cancel out.
     public static let transposeSinking = Passes(rawValue: 1 << 7)
+    /// Makes integer operators of real ones between quantisation nodes: for backends that have
+    /// integer kernels, and so not among `all`.
+    public static let quantization = Passes(rawValue: 1 << 8)
 
-    /// Everything.
+    /// Everything that is of use to every backend.
     public static let all: Passes = [
       .constantFolding, .simplification, .convolutionFolding, .activationPatterns,
       .normalizationPatterns, .attention, .layerFusion, .transposeSinking,

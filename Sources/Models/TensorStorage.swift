@@ -22,6 +22,8 @@ public final class TensorStorage: @unchecked Sendable {
       let memory = mmap(
         nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
       guard let memory, memory != MAP_FAILED else { Self.refuse(byteCount) }
+      // Only advice: without huge pages the kernel zeroes small ones.
+      madvise(memory, byteCount, MADV_HUGEPAGE)
       base = memory
       return
     }

@@ -28,6 +28,9 @@ extension BatchRules {
     guard facts.areConstant(from: 1) else {
       throw facts.mixed("has weights that differ between samples")
     }
+    guard facts.node.int("training_mode", default: 0) == 0 else {
+      throw facts.mixed("normalises by the mean of the whole batch")
+    }
     // Indices of MaxPool count from the first element of the whole batch.
     guard facts.node.operation != "MaxPool" || facts.outputs.count == 1 else {
       throw facts.mixed("gives indices into the whole batch")

@@ -8,7 +8,7 @@ extension BatchRules {
   ])
 
   static let indexing = rules([
-    (gather, ["Gather"]), (gatherElements, ["GatherElements"]),
+    (gather, ["Gather"]), (gatherElements, ["GatherElements"]), (gatherND, ["GatherND"]),
     (scatterElements, ["ScatterElements", "Scatter"]), (oneHot, ["OneHot"]),
     (
       reduce,
@@ -47,10 +47,9 @@ extension BatchRules {
     guard case .samples(let axis, let rows) = facts.state(0), let shape = facts.shape(0) else {
       throw facts.mixed("makes a tensor of unknown rank")
     }
-    let given =
-      facts.list("axes", orInput: 1)
-      ?? (facts.has(1) ? nil : shape.indices.filter { shape[$0] == .fixed(1) })
-    guard let removed = given?.map({ $0 < 0 ? $0 + shape.count : $0 }), !removed.contains(axis)
+    guard
+      let removed = facts.list("axes", orInput: 1)?.map({ $0 < 0 ? $0 + shape.count : $0 }),
+      !removed.contains(axis)
     else { throw facts.mixed("removes the axis that carries samples") }
     return [.samples(axis: axis - removed.filter { $0 < axis }.count, rows: rows)]
   }
@@ -167,6 +166,15 @@ extension BatchRules {
       throw facts.mixed("writes to the axis that carries samples")
     }
     return try gatherElements(facts)
+  }
+
+  /// Indexing that maps over the axis with samples.
+  static func gatherND(_ facts: BatchFacts) throws(BatchRefusal) -> [BatchState] {
+    let mapped = facts.node.int("batch_dims", default: 0)
+    guard let carrying = facts.axis(0), facts.state(0) == facts.state(1), carrying < mapped else {
+      throw facts.mixed("picks from the axis that carries samples")
+    }
+    return [facts.state(0)]
   }
 
   static func oneHot(_ facts: BatchFacts) throws(BatchRefusal) -> [BatchState] {

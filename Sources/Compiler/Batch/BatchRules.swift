@@ -39,12 +39,12 @@ enum BatchRules {
         "ThresholdedRelu", "Where", "Xor",
       ]
     ),
-    (dropout, ["Dropout"]),
+    (first, ["CastLike"]), (dropout, ["Dropout"]),
     (alongAxis, ["Softmax", "LogSoftmax", "Hardmax", "LpNormalization", "CumSum", "CumProd"]),
     (layerNormalization, ["LayerNormalization", "RMSNormalization"]),
     (quantize, ["QuantizeLinear", "DequantizeLinear"]),
     (channelNormalization, ["MeanVarianceNormalization"]),
-    (matrixwise, ["Trilu"]),
+    (matrixwise, ["Trilu", "Det"]),
   ])
 
   /// All inputs that carry samples carry them on the same axis of the output.
@@ -81,8 +81,19 @@ enum BatchRules {
     return Array(repeating: result ?? .constant, count: facts.outputs.count)
   }
 
+  /// The type of the second input counts, not its elements.
+  static func first(_ facts: BatchFacts) throws(BatchRefusal) -> [BatchState] {
+    guard case .samples = facts.state(0) else {
+      throw facts.mixed("has no samples in its first input")
+    }
+    return [facts.state(0)]
+  }
+
   static func dropout(_ facts: BatchFacts) throws(BatchRefusal) -> [BatchState] {
-    Array(repeating: facts.state(0), count: facts.outputs.count)
+    guard !facts.has(2) || facts.list("", orInput: 2) == [0] else {
+      throw facts.mixed("may be in training mode")
+    }
+    return Array(repeating: facts.state(0), count: facts.outputs.count)
   }
 
   /// Every line along one axis on its own; before opset 13 Softmax takes all axes from that one on.

@@ -169,6 +169,7 @@ struct ChannelStep {
   static func ofNormalization(_ node: Node, _ rewriter: Rewriter) -> ChannelStep? {
     guard node.inputs.count == 5, let input = node.inputs[0],
       node.outputs.dropFirst().allSatisfy({ $0 == nil }),
+      node.int("training_mode", default: 0) == 0,
       let scale = rewriter.constant(node.inputs[1])?.floats,
       let bias = rewriter.constant(node.inputs[2])?.floats,
       let mean = rewriter.constant(node.inputs[3])?.floats,

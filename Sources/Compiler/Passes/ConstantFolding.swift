@@ -6,11 +6,16 @@ import Vocabulary
 /// shape computations that inference could follow.
 enum ConstantFolding {
   /// Folds what can be folded; returns whether anything was.
-  static func run(_ graph: inout Graph, facts: [ValueFacts]) throws(ModelError) -> Bool {
+  ///
+  /// - Parameter keepsQuantized: Whether weights stay as integers with a DequantizeLinear.
+  static func run(
+    _ graph: inout Graph, facts: [ValueFacts], keepsQuantized: Bool = false
+  ) throws(ModelError) -> Bool {
     var rewriter = Rewriter(graph)
     var budget = Limits.foldedBytes
     for (index, node) in graph.nodes.enumerated() {
       guard node.outputs.contains(where: { $0 != nil }) else { continue }
+      if keepsQuantized, node.operation == "DequantizeLinear" { continue }
       if foldKnown(node, facts, &rewriter) {
         rewriter.remove(index)
         continue

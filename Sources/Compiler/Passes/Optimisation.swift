@@ -14,7 +14,8 @@ enum Optimisation {
       let facts = try ShapeInference.infer(graph)
       var hasChanged = false
       if passes.contains(.constantFolding) {
-        hasChanged = try ConstantFolding.run(&graph, facts: facts)
+        hasChanged = try ConstantFolding.run(
+          &graph, facts: facts, keepsQuantized: passes.contains(.quantization))
       }
       if passes.contains(.simplification) {
         hasChanged = Simplification.run(&graph, facts: facts) || hasChanged
@@ -32,6 +33,12 @@ enum Optimisation {
   static func afterBatching(
     _ graph: inout Graph, _ passes: CompileOptions.Passes
   ) throws(ModelError) {
+    var passes = passes
+    if passes.contains(.quantization) {
+      QuantizationFolding.run(&graph)
+      passes.remove(.quantization)
+      try beforeBatching(&graph, passes)
+    }
     if passes.contains(.activationPatterns) { ActivationPatterns.run(&graph) }
     if passes.contains(.normalizationPatterns) {
       let facts = try ShapeInference.infer(graph)

@@ -123,12 +123,15 @@ public enum ShapeInference {
 struct InferencePass {
   /// What is known so far of each value.
   private(set) var facts: [ValueFacts]
+  /// What the file declares, for operators of which no rule says what they make.
+  private var declared: [(type: ElementType?, rank: Int?)]
   private let sizes: SizeAlgebra
 
   init(
     _ graph: Graph, inputs: [[Dimension]?], captures: [ValueFacts?] = [], sizes: SizeAlgebra
   ) {
     self.sizes = sizes
+    declared = graph.values.map { ($0.type, $0.shape?.count) }
     facts = graph.values.map(InferencePass.facts(of:))
     for (id, shape) in zip(graph.inputs, inputs) {
       facts[id.index] = ValueFacts(type: graph[id].type, shape: shape)
@@ -142,13 +145,22 @@ struct InferencePass {
   mutating func visit(_ node: Node) throws(ModelError) {
     var nodeFacts = NodeFacts(node, node.inputs.map { $0.map { facts[$0.index] } }, sizes)
     try ShapeInference.apply(&nodeFacts)
-    for (id, found) in zip(node.outputs, nodeFacts.outputs) {
-      if let id { facts[id.index] = found }
+    for (place, id) in node.outputs.enumerated() {
+      guard let id else { continue }
+      var found = nodeFacts.outputs[place]
+      found.type = found.type ?? declared[id.index].type
+      if found.shape == nil, let rank = declared[id.index].rank {
+        found.shape = nodeFacts.unknown(rank, output: place)
+      }
+      facts[id.index] = found
     }
   }
 
   /// Takes in a value that was added to the graph.
-  mutating func append(_ value: Value) { facts.append(InferencePass.facts(of: value)) }
+  mutating func append(_ value: Value) {
+    facts.append(InferencePass.facts(of: value))
+    declared.append((value.type, value.shape?.count))
+  }
 
   private static func facts(of value: Value) -> ValueFacts {
     guard let constant = value.constant else { return ValueFacts() }

@@ -2,7 +2,7 @@ import Models
 import Vocabulary
 
 extension ShapeRules {
-  static let control: [String: ShapeRule] = ["If": branch, "Loop": loop]
+  static let control: [String: ShapeRule] = ["If": branch, "Loop": loop, "Scan": scan]
 
   /// Both branches are looked at: what they agree on is known of the result.
   static func branch(_ facts: inout NodeFacts) throws(ModelError) {
@@ -79,6 +79,46 @@ extension ShapeRules {
     }
     return try ShapeInference.infer(
       typed, inputs: [[], []] + states.map(\.shape), captures: captures, sizes: facts.sizes)
+  }
+
+  /// States keep their shapes; sequences are cut along their scan axes.
+  static func scan(_ facts: inout NodeFacts) throws(ModelError) {
+    guard let body = facts.node.graph("body") else { throw facts.refusal("lacks its body") }
+    let sequences = facts.node.int("num_scan_inputs", default: 0)
+    let states = body.inputs.count - sequences
+    let own = facts.inputs.count - body.captures.count
+    guard sequences > 0, states >= 0, own == body.inputs.count, body.outputs.count >= states else {
+      throw facts.refusal("does not fit its body's inputs and outputs")
+    }
+    let axes = facts.node.ints("scan_input_axes") ?? Array(repeating: 0, count: sequences)
+    guard axes.count == sequences else { throw facts.refusal("has axes for other inputs") }
+    var shapes: [[Dimension]?] = []
+    var steps: Dimension?
+    for index in 0..<own {
+      guard index >= states, var shape = facts.shape(index) else {
+        shapes.append(facts.shape(index))
+        continue
+      }
+      steps = shape.remove(at: try facts.axis(axes[index - states], rank: shape.count))
+      shapes.append(shape)
+    }
+    var typed = body
+    for (place, id) in body.inputs.enumerated() where typed[id].type == nil {
+      typed[id].type = facts.type(place)
+    }
+    let found = try ShapeInference.infer(
+      typed, inputs: shapes, captures: Array(facts.inputs[own...]), sizes: facts.sizes)
+    for (place, id) in body.outputs.enumerated() {
+      var shape = place < states ? facts.shape(place) : found[id.index].shape
+      if place >= states, let inner = shape {
+        let given = facts.node.ints("scan_output_axes")
+        let axis = given.map { place - states < $0.count ? $0[place - states] : 0 } ?? 0
+        shape?.insert(
+          steps ?? .symbol("\(facts.node.name):\(place)"),
+          at: try facts.axis(axis, rank: inner.count + 1))
+      }
+      facts.set(place, found[id.index].type, shape)
+    }
   }
 
   /// What two shapes have in common; a size they differ in becomes a symbol.

@@ -123,10 +123,10 @@ extension ShapeRules {
   }
 
   static func batchNormalization(_ facts: inout NodeFacts) throws(ModelError) {
-    guard facts.node.int("training_mode", default: 0) == 0 else {
-      throw facts.refusal("is in training mode, which is not supported")
-    }
     facts.set(0, facts.type(0), facts.shape(0))
+    for index in facts.outputs.indices.dropFirst() {
+      facts.set(index, facts.type(3), facts.shape(3))
+    }
   }
 
   static func layerNormalization(_ facts: inout NodeFacts) throws(ModelError) {

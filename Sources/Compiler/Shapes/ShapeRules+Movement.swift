@@ -96,8 +96,12 @@ extension ShapeRules {
       let rank = facts.shape(1)?.fixed?.first.map { max(shape.count - $0, 0) }
       facts.set(0, facts.type(0), rank.map { facts.unknown($0) })
       return
-    } else {
+    } else if shape.fixed != nil {
       removed = shape.indices.filter { shape[$0] == .fixed(1) }
+    } else {
+      // A symbol may turn out to be 1, and then its axis goes too.
+      facts.set(0, facts.type(0), nil)
+      return
     }
     for axis in removed {
       if case .fixed(let size) = shape[axis], size != 1 {
