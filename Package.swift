@@ -85,7 +85,7 @@ let package = Package(
     .target(
       name: "CPUBackend",
       dependencies: [
-        "Backend", "Compiler", "Models", "Reference", "Vocabulary", "COneDNN", "CLinux",
+        "Backend", "Compiler", "Models", "Reference", "Threads", "Vocabulary", "COneDNN", "CLinux",
       ],
       swiftSettings: kernels),
     .target(
@@ -157,7 +157,7 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(
       name: "NullBackendTests",
-      dependencies: ["NullBackend", "Backend", "Compiler", "Models", "Vocabulary"],
+      dependencies: ["NullBackend", "Backend", "Compiler", "Models", "Threads", "Vocabulary"],
       swiftSettings: strict),
     .testTarget(
       name: "CompilerTests",

@@ -1,1 +1,32 @@
-// Written next: see ARCHITECTURE.md.
+public import Backend
+public import Compiler
+public import Models
+import Vocabulary
+
+/// Runs layers on the cores of this machine, with oneDNN's kernels where it has them.
+public struct CPUBackend: Backend {
+  /// Cores that runs may share out.
+  public let computeUnits: Int
+  private let usesWinograd: Bool
+
+  /// A backend for so many cores.
+  ///
+  /// - Parameter usesWinograd: Whether convolutions may use minimal filtering, which is faster and
+  ///   takes more memory for weights.
+  public init(computeUnits: Int = 1, usesWinograd: Bool = true) {
+    self.computeUnits = max(computeUnits, 1)
+    self.usesWinograd = usesWinograd
+  }
+
+  /// The name shown to people.
+  public var name: String { "cpu" }
+
+  /// Packs the weights and makes the kernels for a ladder of batch sizes.
+  ///
+  /// - Throws: `ModelError`, naming the node that cannot run here.
+  public func load(
+    _ program: Program, options: LoadOptions
+  ) throws(ModelError) -> any LoadedModel {
+    try CPUModel(program, options: options, usesWinograd: usesWinograd)
+  }
+}

@@ -23,7 +23,7 @@ extension Reference {
     guard x.shape.count >= 3, x.shape.count <= 5, let kernel = call.node.ints("kernel_shape") else {
       throw call.error("an input of rank 3 to 5 and kernel_shape are needed.")
     }
-    let window = try Window(call, kernel: kernel, input: Array(x.shape[2...]))
+    let window = try Window(call.node, kernel: kernel, input: Array(x.shape[2...]))
     let ceiling = call.node.int("ceil_mode", default: 0) != 0
     let sizes = kernel.indices.map { window.output($0, input: x.shape[2 + $0], ceiling: ceiling) }
     let shape = Array(x.shape[..<2]) + sizes

@@ -130,7 +130,7 @@ extension Reference {
     guard x.shape.count == 4, w.shape.count == 4, offsets.shape.count == 4 else {
       throw call.error("X, W and offset must have four axes.")
     }
-    let window = try Window(call, kernel: Array(w.shape[2...]), input: Array(x.shape[2...]))
+    let window = try Window(call.node, kernel: Array(w.shape[2...]), input: Array(x.shape[2...]))
     let (groups, parts) = (
       call.node.int("group", default: 1), call.node.int("offset_group", default: 1)
     )

@@ -43,7 +43,7 @@ extension Reference {
       w.shape[0] == x.shape[1], x.shape[1] % groups == 0
     else { throw call.error("weights \(w.shape) do not fit input \(x.shape).") }
     let grid = Array(x.shape[2...])
-    var window = try Window(call, kernel: Array(w.shape[2...]), input: grid)
+    var window = try Window(call.node, kernel: Array(w.shape[2...]), input: grid)
     let image = try outputSizes(call, &window, grid)
     let taps = spread(window, grid: grid, image: image)
     let (inputs, outputs) = (x.shape[1] / groups, w.shape[1])
@@ -103,7 +103,7 @@ extension Reference {
     let x = try call.input(0)
     let image = try call.input(1).integers().map { Int($0) }
     let block = try call.input(2).integers().map { Int($0) }
-    let window = try Window(call, kernel: block, input: image)
+    let window = try Window(call.node, kernel: block, input: image)
     let grid = image.indices.map { window.output($0, input: image[$0]) }
     guard x.shape.count == 3, x.shape[1] % block.elementCount == 0,
       x.shape[2] == grid.elementCount
@@ -130,7 +130,7 @@ extension Reference {
     guard x.shape == places.shape, x.shape.count >= 3,
       let kernel = call.node.ints("kernel_shape")
     else { throw call.error("indices \(places.shape) do not fit \(x.shape).") }
-    let window = try Window(call, kernel: kernel, input: Array(x.shape[2...]))
+    let window = try Window(call.node, kernel: kernel, input: Array(x.shape[2...]))
     let natural = kernel.indices.map {
       (x.shape[2 + $0] - 1) * window.strides[$0] + kernel[$0] - window.before[$0] - window.after[$0]
     }

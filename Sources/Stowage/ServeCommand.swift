@@ -1,6 +1,7 @@
 import API
 import ArgumentParser
 import Backend
+import CPUBackend
 import Engine
 import Glibc
 import Logging
@@ -49,8 +50,8 @@ struct ServeCommand: ParsableCommand {
   @Option(help: "Requests that may wait for one model; further ones are answered 429.")
   var queueLimit = Limits.queuedRequestsPerModel
 
-  @Option(help: "Where layers run: reference (slow, for comparison) or null (answers zeros).")
-  var backend = BackendName.reference
+  @Option(help: "Where layers run: cpu, reference (slow, for comparison) or null (answers zeros).")
+  var backend = BackendName.cpu
 
   @Option(help: "Seconds that requests have to finish after SIGTERM.")
   var drainSeconds = 30
@@ -63,11 +64,13 @@ struct ServeCommand: ParsableCommand {
 
   /// The names of `--backend`.
   enum BackendName: String, ExpressibleByArgument, CaseIterable {
+    case cpu
     case reference
     case null
 
     func make(units: Int) -> any Backend {
       switch self {
+      case .cpu: CPUBackend(computeUnits: units)
       case .reference: ReferenceBackend()
       case .null: NullBackend(computeUnits: units)
       }

@@ -15,6 +15,7 @@ struct Stowage: ParsableCommand {
     version: version,
     subcommands: [
       ServeCommand.self, InferCommand.self, HealthcheckCommand.self, SimulateCommand.self,
+      BenchCommand.self,
     ])
 
   /// The version that `/v2` and `--version` tell.

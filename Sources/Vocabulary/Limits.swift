@@ -57,6 +57,9 @@ public enum Limits {
   /// Requests waiting for one model when nothing else is asked for.
   public static let queuedRequestsPerModel = 256
 
+  /// Plans of one model that a backend keeps: one for each shape and number of samples.
+  public static let plansPerModel = 256
+
   /// Shapes of one model's requests that are told apart at a time.
   public static let shapeClasses = 1024
 

@@ -1,0 +1,165 @@
+import Backend
+import COneDNN
+import Compiler
+import Models
+import Threads
+import Vocabulary
+
+/// What was chosen for a node when it was lowered first, and holds for every number of samples.
+struct Pin {
+  var source: Layout
+  var destination: Layout
+  var algorithm: dnnl_alg_kind_t
+  var weights: MemoryDescriptor
+}
+
+/// A program on the CPU: its weights, and plans for the numbers of samples that occur.
+final class CPUModel: LoadedModel, @unchecked Sendable {
+  // Unchecked: what changes after loading is under locks.
+
+  /// What tells plans apart.
+  private struct Key: Hashable {
+    var samples: Int
+    var units: Int
+    var inputShapes: [[Int]]
+  }
+
+  let program: Program
+  let usesWinograd: Bool
+  let weights: any WeightStore
+  private(set) var layers: [LayerFootprint] = []
+  /// Whether each value has its own part for each sample.
+  private(set) var isBatched: [Bool] = []
+  let isIndependent: Bool
+  private let pins = Lock<[ValueID: Pin]>([:])
+  private let plans = Lock<[Key: Plan]>([:])
+  private let maximumBatch: Int
+
+  /// Makes a program ready.
+  ///
+  /// - Throws: `ModelError`, naming what cannot run.
+  init(_ program: Program, options: LoadOptions, usesWinograd: Bool) throws(ModelError) {
+    self.program = program
+    self.usesWinograd = usesWinograd
+    maximumBatch = options.maximumBatch
+    weights = options.weights
+    isIndependent = if case .independent = program.batching { true } else { false }
+    isBatched = try Self.batchedValues(program, isIndependent)
+    guard let shapes = Self.defaultShapes(program) else { return }
+    let units = options.units.max() ?? 1
+    let single = try plan(samples: 1, inputShapes: shapes, units: units)
+    layers = footprints(single)
+    for samples in Self.ladder(options.maximumBatch) where samples > 1 {
+      _ = try plan(samples: samples, inputShapes: shapes, units: units)
+    }
+  }
+
+  // MARK: LoadedModel
+
+  func makeWorkspace(
+    samples: Int, inputShapes: [[Int]]
+  ) throws(ModelError) -> any Workspace {
+    let shapes = isIndependent ? inputShapes.map { [1] + $0.dropFirst() } : inputShapes
+    let plan = try plan(samples: 1, inputShapes: shapes, units: 1)
+    if layers.isEmpty { layers = footprints(plan) }
+    return CPUWorkspace(self, plan, capacity: isIndependent ? samples : 1, sampleShapes: shapes)
+  }
+
+  func run(
+    _ layers: Range<Int>, samples: Range<Int>, in workspace: any Workspace, units: Int
+  ) throws(ModelError) {
+    guard let workspace = workspace as? CPUWorkspace else {
+      throw ModelError("The workspace was made by another backend.")
+    }
+    OneDNN.use(units: units)
+    var first = samples.lowerBound
+    for part in Self.parts(samples.count) {
+      let plan = try plan(
+        samples: part, inputShapes: workspace.sampleShapes, units: units)
+      try workspace.run(plan, layers, first: first)
+      first += part
+    }
+  }
+
+  // MARK: Plans
+
+  /// Numbers of samples for which kernels are made at load.
+  static func ladder(_ maximum: Int) -> [Int] {
+    Array(sequence(first: 1) { $0 * 2 }.prefix { $0 <= maximum })
+  }
+
+  /// A number of samples as a sum of rungs of the ladder, largest first.
+  static func parts(_ samples: Int) -> [Int] {
+    (0..<Int.bitWidth - 1).reversed().map { 1 << $0 }.filter { samples & $0 != 0 }
+  }
+
+  /// - Parameter inputShapes: The shapes of one sample's inputs.
+  func plan(
+    samples: Int, inputShapes: [[Int]], units: Int
+  ) throws(ModelError) -> Plan {
+    let key = Key(samples: samples, units: units, inputShapes: inputShapes)
+    if let known = plans.withLock({ $0[key] }) { return known }
+    OneDNN.use(units: units)
+    let shapes = isIndependent ? inputShapes.map { [samples] + $0.dropFirst() } : inputShapes
+    let facts = try ShapeInference.infer(program.graph, inputShapes: shapes)
+    var lowering = Lowering(self, samples: samples, facts: facts)
+    let plan = try lowering.plan()
+    plans.withLock { plans in
+      // A client that sends ever new shapes must not fill the memory with their plans.
+      if plans.count >= Limits.plansPerModel { plans.removeAll(keepingCapacity: true) }
+      plans[key] = plan
+    }
+    return plan
+  }
+
+  func pinned(_ value: ValueID) -> Pin? { pins.withLock { $0[value] } }
+
+  func pin(_ value: ValueID, _ pin: Pin) { pins.withLock { $0[value] = pin } }
+
+  /// Values whose first dimension grows with the samples.
+  private static func batchedValues(
+    _ program: Program, _ isIndependent: Bool
+  ) throws(ModelError) -> [Bool] {
+    guard isIndependent, let one = defaultShapes(program) else {
+      return Array(repeating: false, count: program.graph.values.count)
+    }
+    let two = one.map { [2] + $0.dropFirst() }
+    let first = try ShapeInference.infer(program.graph, inputShapes: one)
+    let second = try ShapeInference.infer(program.graph, inputShapes: two)
+    return zip(first, second).map { $0.fixedShape != $1.fixedShape }
+  }
+
+  /// The shapes of one sample, free sizes at a small number.
+  private static func defaultShapes(_ program: Program) -> [[Int]]? {
+    var shapes: [[Int]] = []
+    for id in program.graph.inputs {
+      guard let shape = program.graph[id].shape else { return nil }
+      shapes.append(
+        shape.map { dimension in
+          guard case .symbol(let name) = dimension else {
+            if case .fixed(let size) = dimension { return size }
+            return 1
+          }
+          return program.freeSymbols.contains(name) ? 32 : 1
+        })
+    }
+    return shapes
+  }
+
+  private func footprints(_ plan: Plan) -> [LayerFootprint] {
+    program.layers.indices.map { index in
+      let steps = plan.layers[index]
+      let live = plan.buffers.indices.filter { buffer in
+        plan.buffers[buffer].alias == nil
+          && plan.lifetimes[buffer].lowerBound < steps.upperBound
+          && plan.lifetimes[buffer].upperBound >= steps.upperBound
+      }
+      let arena = ArenaPlan(plan, layers: index..<index + 1).byteCount
+      let scratch = plan.steps[steps].map(\.kernel.scratch).max() ?? 0
+      return LayerFootprint(
+        name: program.layers[index].name, weights: ByteCount(weights.byteCount(layer: index)),
+        activations: ByteCount(live.reduce(0) { $0 + plan.size($1) }),
+        scratch: ByteCount(arena + scratch))
+    }
+  }
+}

@@ -1,0 +1,114 @@
+import COneDNN
+import Models
+import Vocabulary
+
+extension Lowering {
+  /// Another shape for the same elements costs nothing in the plain layout.
+  mutating func lowerReshape(_ node: Node) throws(ModelError) -> Bool {
+    guard let x = node.inputs[0], let y = node.outputs[0], constant(x) == nil,
+      node.outputs.dropFirst().allSatisfy({ $0 == nil })
+    else { return false }
+    let keepsShape = node.operation == "Identity" || node.operation == "Dropout"
+    guard keepsShape || model.isBatched[x.index] == model.isBatched[y.index] else { return false }
+    let source = try value(x, .plain)
+    let (wanted, result) = (try type(y), try shape(y))
+    guard forms[source].type == wanted,
+      forms[source].shape.elementCount == result.elementCount
+    else { return false }
+    try makeAlias(y, of: source)
+    return true
+  }
+
+  /// Axes in another order: a copy with the strides of the source in the order of the target.
+  mutating func lowerTranspose(_ node: Node) throws(ModelError) -> Bool {
+    guard let x = node.inputs[0], let y = node.outputs[0], constant(x) == nil else { return false }
+    let input = try shape(x)
+    let order = node.ints("perm") ?? input.indices.reversed()
+    guard order.count == input.count, order.first == 0 || !model.isBatched[x.index] else {
+      return false
+    }
+    var strides = [Int](repeating: 1, count: input.count)
+    for axis in input.indices.dropLast().reversed() {
+      strides[axis] = strides[axis + 1] * input[axis + 1]
+    }
+    guard let type = MemoryDescriptor.movable(try type(x)),
+      let from = MemoryDescriptor(
+        order.map { input[$0] }, type, strides: order.map { strides[$0] }),
+      let to = MemoryDescriptor(try shape(y), type, .plain),
+      let primitive = Primitive.copy(from, to)
+    else { return false }
+    let source = try value(x, .plain)
+    let target = try makeBuffer(y, .plain)
+    append(
+      primitive, [(DNNL.from, from, .buffer(source)), (DNNL.to, to, .buffer(target))], writes: 1)
+    return true
+  }
+
+  /// Tensors side by side; along channels the blocked layout stays when groups do not mix.
+  mutating func lowerConcat(_ node: Node) throws(ModelError) -> Bool {
+    guard let y = node.outputs[0] else { return false }
+    let result = try shape(y)
+    var axis = node.int("axis", default: 1)
+    if axis < 0 { axis += result.count }
+    var ids: [ValueID] = []
+    for input in node.inputs {
+      guard let input, constant(input) == nil, try type(input) == .float32 else { return false }
+      ids.append(input)
+    }
+    var isBlocked = true
+    for id in ids {
+      let form = forms[try home(id)]
+      let fills = axis != 1 || form.shape[1] % MemoryDescriptor.block == 0
+      isBlocked = isBlocked && form.layout == .blocked && fills
+    }
+    let layout: Layout = isBlocked && axis > 0 ? .blocked : .plain
+    guard ids.count <= 64, let to = MemoryDescriptor(result, .float32, layout) else { return false }
+    var (sources, parts) = ([Int](), [MemoryDescriptor]())
+    for id in ids {
+      let buffer = try value(id, layout)
+      guard let part = descriptor(buffer) else { return false }
+      sources.append(buffer)
+      parts.append(part)
+    }
+    var target = to.raw
+    let list = parts.map(\.raw)
+    guard
+      let primitive = Primitive(create: { description in
+        dnnl_concat_primitive_desc_create(
+          description, &target, Int32(list.count), Int32(axis), list, nil, OneDNN.engine)
+      })
+    else { return false }
+    let buffer = try makeBuffer(y, layout)
+    var arguments = sources.indices.map { index in
+      (
+        argument: Int32(DNNL_ARG_MULTIPLE_SRC) + Int32(index), descriptor: parts[index],
+        operand: Plan.Operand.buffer(sources[index])
+      )
+    }
+    arguments.append((DNNL.destination, to, .buffer(buffer)))
+    append(primitive, arguments, writes: 1)
+    return true
+  }
+}
+
+extension MemoryDescriptor {
+  /// A type of the same width that oneDNN can move, whatever the bits mean.
+  static func movable(_ type: ElementType) -> ElementType? {
+    switch type.byteSize {
+    case 1: .uint8
+    case 4: type == .float32 ? .float32 : .int32
+    default: nil
+    }
+  }
+}
+
+extension Primitive {
+  /// Copies from one layout to another.
+  static func copy(_ from: MemoryDescriptor, _ to: MemoryDescriptor) -> Primitive? {
+    var (source, target) = (from.raw, to.raw)
+    return Primitive(create: { description in
+      dnnl_reorder_primitive_desc_create(
+        description, &source, OneDNN.engine, &target, OneDNN.engine, nil)
+    })
+  }
+}

@@ -1,0 +1,155 @@
+import COneDNN
+import Glibc
+import Models
+import Vocabulary
+
+extension Lowering {
+  /// A function of one number, in the layout of its input and in place where that is not needed.
+  mutating func lowerUnary(_ node: Node) throws(ModelError) -> Bool {
+    guard let x = node.inputs.first ?? nil, let y = node.outputs.first ?? nil,
+      constant(x) == nil, try type(x) == .float32
+    else { return false }
+    var name = node.operation
+    var (alpha, beta) = (
+      node.float("alpha", default: Activation.defaultAlpha(name)), node.float("beta", default: 0.5)
+    )
+    if name == "Gelu", node.string("approximate", default: "none") == "tanh" { name = "GeluTanh" }
+    if name == "Clip" {
+      guard let bounds = clipBounds(node) else { return false }
+      (alpha, beta) = bounds
+    }
+    guard let activation = Activation.named(name, alpha: alpha, beta: beta) else { return false }
+    return try lowerActivation(activation, x, y)
+  }
+
+  private mutating func lowerActivation(
+    _ activation: Activation, _ x: ValueID, _ y: ValueID
+  ) throws(ModelError) -> Bool {
+    let source = try home(x)
+    let layout = forms[source].layout
+    guard let form = descriptor(source) else { return false }
+    var raw = form.raw
+    var operation = dnnl_eltwise_desc_t()
+    guard
+      dnnl_eltwise_forward_desc_init(
+        &operation, dnnl_forward_inference, activation.algorithm, &raw, activation.alpha,
+        activation.beta) == dnnl_success,
+      let primitive = Primitive(operation)
+    else { return false }
+    let target = try makeBuffer(y, layout, successorOf: source)
+    append(
+      primitive,
+      [(DNNL.source, form, .buffer(source)), (DNNL.destination, form, .buffer(target))], writes: 1)
+    return true
+  }
+
+  /// Bounds are attributes before opset 11, constant inputs since; nil when a request brings them.
+  private func clipBounds(_ node: Node) -> (Float, Float)? {
+    func bound(_ index: Int, _ name: String, _ fallback: Float) -> Float? {
+      if node.opset < 11 { return node.float(name, default: fallback) }
+      guard node.inputs.count > index, let id = node.inputs[index] else { return fallback }
+      guard let tensor = constant(id), tensor.type == .float32, tensor.elementCount == 1 else {
+        return nil
+      }
+      return tensor.withElements(as: Float.self) { $0[0] }
+    }
+    guard let low = bound(1, "min", -.greatestFiniteMagnitude),
+      let high = bound(2, "max", .greatestFiniteMagnitude)
+    else { return nil }
+    return (low, high)
+  }
+
+  /// Arithmetic on two tensors, one of which may be smaller and is then repeated.
+  mutating func lowerBinary(_ node: Node) throws(ModelError) -> Bool {
+    guard node.inputs.count == 2, let a = node.inputs[0], let b = node.inputs[1],
+      let y = node.outputs[0], try type(a) == .float32, try type(b) == .float32,
+      let algorithm = Self.binaryAlgorithms[node.operation]
+    else { return false }
+    let result = try shape(y)
+    guard !result.isEmpty else { return false }
+    let commutes = algorithm != dnnl_binary_sub && algorithm != dnnl_binary_div
+    var (first, second) = (a, b)
+    let isWhole = try shape(a) == result
+    if constant(a) != nil || !isWhole {
+      guard commutes else { return false }
+      swap(&first, &second)
+    }
+    guard constant(first) == nil, try shape(first) == result else { return false }
+    let source = try home(first)
+    let layout = forms[source].layout
+    let smaller = try shape(second)
+    let padded = [Int](repeating: 1, count: result.count - smaller.count) + smaller
+    guard let from = descriptor(source), let to = MemoryDescriptor(result, .float32, layout),
+      let other = MemoryDescriptor(padded, .float32, padded == result ? layout : .plain)
+        .flatMap({ padded == result ? $0 : broadcastForm(padded, layout) ?? $0 })
+    else { return false }
+    var (raw0, raw1, target) = (from.raw, other.raw, to.raw)
+    var operation = dnnl_binary_desc_t()
+    guard dnnl_binary_desc_init(&operation, algorithm, &raw0, &raw1, &target) == dnnl_success,
+      let primitive = Primitive(operation)
+    else { return false }
+    guard let operand = try secondOperand(second, padded, other, layout) else { return false }
+    let buffer = try makeBuffer(y, layout, successorOf: source)
+    append(
+      primitive,
+      [
+        (DNNL.source, from, .buffer(source)), (DNNL.second, other, operand),
+        (DNNL.destination, to, .buffer(buffer)),
+      ], writes: 1)
+    return true
+  }
+
+  private static let binaryAlgorithms: [String: dnnl_alg_kind_t] = [
+    "Add": dnnl_binary_add, "Sum": dnnl_binary_add, "Sub": dnnl_binary_sub,
+    "Mul": dnnl_binary_mul, "Div": dnnl_binary_div, "Max": dnnl_binary_max,
+    "Min": dnnl_binary_min,
+  ]
+
+  /// A smaller operand in the layout of the larger one.
+  private func broadcastForm(_ shape: [Int], _ layout: Layout) -> MemoryDescriptor? {
+    MemoryDescriptor(shape, .float32, layout)
+  }
+
+  private mutating func secondOperand(
+    _ id: ValueID, _ padded: [Int], _ form: MemoryDescriptor, _ layout: Layout
+  ) throws(ModelError) -> Plan.Operand? {
+    if let tensor = constant(id) {
+      return .weight(
+        try model.packedWeight(tensor.reshaped(padded), id, as: form, layer: layer))
+    }
+    let buffer = try value(id, try shape(id) == padded ? layout : .plain)
+    return forms[buffer].layout == layout || layout == .plain ? .buffer(buffer) : nil
+  }
+
+  /// Scale and shift of each channel, as statistics of training give them.
+  mutating func lowerBatchNormalization(_ node: Node) throws(ModelError) -> Bool {
+    guard let x = node.inputs[0], let y = node.outputs[0], try type(x) == .float32,
+      node.outputs.count == 1, try shape(x).count >= 2
+    else { return false }
+    var parameters: [[Float]] = []
+    for input in node.inputs[1...4] {
+      guard let input, let tensor = constant(input), tensor.type == .float32 else { return false }
+      parameters.append(tensor.withElements(as: Float.self) { Array($0) })
+    }
+    let epsilon = node.float("epsilon", default: 1e-5)
+    let (count, source) = (parameters[0].count, try home(x))
+    let scale = (0..<count).map { parameters[0][$0] / (parameters[3][$0] + epsilon).squareRoot() }
+    let shift = (0..<count).map { parameters[1][$0] - parameters[2][$0] * scale[$0] }
+    let values = Tensor.make(.float32, [2 * count], as: Float.self) { elements in
+      for index in 0..<count {
+        elements[index] = scale[index]
+        elements[count + index] = shift[index]
+      }
+    }
+    let weight = try model.plainWeight(values, y, layer: layer)
+    let layout = forms[source].layout
+    let target = try makeBuffer(y, layout, successorOf: source)
+    let kernel = ScaleKernel(
+      shape: forms[source].shape, block: layout == .blocked ? MemoryDescriptor.block : 1,
+      clampsAtZero: node.string("activation", default: "") == "Relu")
+    steps.append(
+      Plan.Step(
+        kernel: kernel, operands: [.buffer(source), .weight(weight), .buffer(target)], writes: 1))
+    return true
+  }
+}

@@ -1,0 +1,130 @@
+import COneDNN
+import Models
+import Reference
+import Vocabulary
+
+extension Lowering {
+  /// Pools over windows and over whole planes, in the layout of their input.
+  mutating func lowerPool(_ node: Node) throws(ModelError) -> Bool {
+    guard let x = node.inputs[0], let y = node.outputs[0], try type(x) == .float32,
+      node.outputs.count == 1 || node.outputs[1] == nil
+    else { return false }
+    let (input, output) = (try shape(x), try shape(y))
+    guard (3...5).contains(input.count) else { return false }
+    guard let (window, after) = try poolWindow(node, input, output) else { return false }
+    let algorithm =
+      switch node.operation {
+      case "MaxPool", "GlobalMaxPool": dnnl_pooling_max
+      default:
+        node.int("count_include_pad", default: 0) != 0
+          ? dnnl_pooling_avg_include_padding : dnnl_pooling_avg_exclude_padding
+      }
+    let layout = try forms[home(x)].layout
+    guard let from = MemoryDescriptor(input, .float32, layout),
+      let to = MemoryDescriptor(output, .float32, layout)
+    else { return false }
+    var (raw, target) = (from.raw, to.raw)
+    var operation = dnnl_pooling_v2_desc_t()
+    guard
+      dnnl_pooling_v2_forward_desc_init(
+        &operation, dnnl_forward_inference, algorithm, &raw, &target,
+        window.strides.map(Int64.init), window.kernel.map(Int64.init),
+        window.dilations.map { Int64($0 - 1) }, window.before.map(Int64.init),
+        after.map(Int64.init)) == dnnl_success,
+      let primitive = Primitive(operation)
+    else { return false }
+    let source = try value(x, layout)
+    let buffer = try makeBuffer(y, layout)
+    append(
+      primitive,
+      [(DNNL.source, from, .buffer(source)), (DNNL.destination, to, .buffer(buffer))], writes: 1)
+    return true
+  }
+
+  /// The window and the padding behind that the output's size implies; nil where a padding that the
+  /// file does not name would have to be counted.
+  private func poolWindow(
+    _ node: Node, _ input: [Int], _ output: [Int]
+  ) throws(ModelError) -> (Window, after: [Int])? {
+    let spatial = Array(input[2...])
+    guard let kernel = node.ints("kernel_shape") else {
+      let plain = Node(
+        name: node.name, operation: "Pool", opset: node.opset, inputs: [], outputs: [])
+      let window = try Window(plain, kernel: spatial, input: spatial)
+      return (window, window.after)
+    }
+    let window = try Window(node, kernel: kernel, input: spatial)
+    let after = kernel.indices.map { axis in
+      let reach = window.dilations[axis] * (kernel[axis] - 1) + 1
+      return (output[axis + 2] - 1) * window.strides[axis] + reach - spatial[axis]
+        - window.before[axis]
+    }
+    let grows = zip(after, window.after).contains { $0 > $1 }
+    if grows, node.int("count_include_pad", default: 0) != 0 { return nil }
+    return (window, after)
+  }
+
+  /// Local response normalisation, in the layout of its input.
+  mutating func lowerLocalResponse(_ node: Node) throws(ModelError) -> Bool {
+    guard let x = node.inputs[0], let y = node.outputs[0], try type(x) == .float32 else {
+      return false
+    }
+    let layout = try forms[home(x)].layout
+    let size = node.int("size", default: 1)
+    guard size % 2 == 1, let form = MemoryDescriptor(try shape(x), .float32, layout) else {
+      return false
+    }
+    var raw = form.raw
+    var operation = dnnl_lrn_desc_t()
+    guard
+      dnnl_lrn_forward_desc_init(
+        &operation, dnnl_forward_inference, dnnl_lrn_across_channels, &raw, Int64(size),
+        node.float("alpha", default: 1e-4), node.float("beta", default: 0.75),
+        node.float("bias", default: 1)) == dnnl_success,
+      let primitive = Primitive(operation)
+    else { return false }
+    let source = try value(x, layout)
+    let target = try makeBuffer(y, layout)
+    append(
+      primitive,
+      [(DNNL.source, form, .buffer(source)), (DNNL.destination, form, .buffer(target))], writes: 1)
+    return true
+  }
+
+  /// Softmax along one axis; before opset 13 over all axes from one on.
+  mutating func lowerSoftmax(_ node: Node) throws(ModelError) -> Bool {
+    guard let x = node.inputs[0], let y = node.outputs[0], try type(x) == .float32 else {
+      return false
+    }
+    var dimensions = try shape(x)
+    let isFlat = node.opset < 13
+    var axis = node.int("axis", default: isFlat ? 1 : -1)
+    if axis < 0 { axis += dimensions.count }
+    guard dimensions.indices.contains(axis) else { return false }
+    if isFlat {
+      dimensions = [
+        dimensions[..<axis].reduce(1, *), dimensions[axis...].reduce(1, *),
+      ]
+      axis = 1
+    }
+    guard let form = MemoryDescriptor(dimensions, .float32, .plain) else { return false }
+    var raw = form.raw
+    let primitive: Primitive?
+    if node.operation == "Softmax" {
+      var operation = dnnl_softmax_desc_t()
+      dnnl_softmax_forward_desc_init(&operation, dnnl_forward_inference, &raw, Int32(axis))
+      primitive = Primitive(operation)
+    } else {
+      var operation = dnnl_logsoftmax_desc_t()
+      dnnl_logsoftmax_forward_desc_init(&operation, dnnl_forward_inference, &raw, Int32(axis))
+      primitive = Primitive(operation)
+    }
+    guard let primitive else { return false }
+    let source = try value(x, .plain)
+    let target = try makeBuffer(y, .plain, successorOf: source)
+    append(
+      primitive,
+      [(DNNL.source, form, .buffer(source)), (DNNL.destination, form, .buffer(target))], writes: 1)
+    return true
+  }
+}

@@ -1,0 +1,153 @@
+import COneDNN
+import Glibc
+import Models
+
+/// The one CPU engine of oneDNN, and the stream of each thread.
+enum OneDNN {
+  /// Shared by all primitives; oneDNN's engines are safe to share.
+  nonisolated(unsafe) static let engine: dnnl_engine_t? = {
+    dnnl_set_primitive_cache_capacity(4096)
+    var engine: dnnl_engine_t?
+    return dnnl_engine_create(&engine, dnnl_cpu, 0) == dnnl_success ? engine : nil
+  }()
+
+  /// Runs on the calling thread and its team; holds no state on CPUs.
+  nonisolated(unsafe) static let stream: dnnl_stream_t? = {
+    var stream: dnnl_stream_t?
+    let flags = UInt32(dnnl_stream_default_flags.rawValue)
+    return dnnl_stream_create(&stream, engine, flags) == dnnl_success ? stream : nil
+  }()
+
+  private typealias SetThreads = @convention(c) (Int32) -> Void
+
+  /// oneDNN brings OpenMP along; the function is found where it was loaded.
+  private static let setThreads: SetThreads? = dlsym(nil, "omp_set_num_threads").map {
+    unsafeBitCast($0, to: SetThreads.self)
+  }
+
+  /// Sets how many threads the calling thread's next parallel work uses.
+  static func use(units: Int) { setThreads?(Int32(units)) }
+}
+
+/// What follows a convolution or product in the same kernel.
+struct PostOperations {
+  /// Adds to what the destination holds instead of replacing it.
+  var addsToDestination = false
+  var activation: Activation?
+}
+
+/// A function of one number that oneDNN knows.
+struct Activation {
+  var algorithm: dnnl_alg_kind_t
+  var alpha: Float = 0
+  var beta: Float = 0
+}
+
+/// A oneDNN primitive: immutable, usable from several threads with a scratchpad each.
+final class Primitive: @unchecked Sendable {
+  // Unchecked: oneDNN's primitives are thread safe when the scratchpad is the caller's.
+
+  private let handle: dnnl_primitive_t
+  private let description: dnnl_primitive_desc_t
+  /// Bytes that a run needs besides its arguments.
+  let scratch: Int
+
+  /// Makes a primitive of an operation descriptor; nil where oneDNN has no implementation.
+  convenience init?<Operation>(_ operation: Operation, _ post: PostOperations = PostOperations()) {
+    guard let attributes = Self.attributes(post) else { return nil }
+    defer { dnnl_primitive_attr_destroy(attributes) }
+    var description: dnnl_primitive_desc_t?
+    let status = withUnsafePointer(to: operation) {
+      dnnl_primitive_desc_create(&description, $0, attributes, OneDNN.engine, nil)
+    }
+    guard status == dnnl_success, let description else { return nil }
+    self.init(description: description)
+  }
+
+  /// Makes a primitive whose descriptor is created by the closure, as copies and joins are.
+  convenience init?(
+    create: (UnsafeMutablePointer<dnnl_primitive_desc_t?>) -> dnnl_status_t
+  ) {
+    var description: dnnl_primitive_desc_t?
+    guard create(&description) == dnnl_success, let description else { return nil }
+    self.init(description: description)
+  }
+
+  private init?(description: dnnl_primitive_desc_t) {
+    var handle: dnnl_primitive_t?
+    guard dnnl_primitive_create(&handle, description) == dnnl_success, let handle else {
+      dnnl_primitive_desc_destroy(description)
+      return nil
+    }
+    self.handle = handle
+    self.description = description
+    let scratchpad = dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0)
+    scratch = scratchpad.map { Int(dnnl_memory_desc_get_size($0)) } ?? 0
+  }
+
+  deinit {
+    dnnl_primitive_destroy(handle)
+    dnnl_primitive_desc_destroy(description)
+  }
+
+  /// The layout that oneDNN chose for an argument.
+  func descriptor(_ query: dnnl_query_t) -> MemoryDescriptor? {
+    dnnl_primitive_desc_query_md(description, query, 0).map { MemoryDescriptor(raw: $0.pointee) }
+  }
+
+  /// The name of the implementation, for people.
+  var implementation: String {
+    var name: UnsafePointer<CChar>?
+    let status = dnnl_primitive_desc_query(description, dnnl_query_impl_info_str, 0, &name)
+    return status == dnnl_success ? name.map { String(cString: $0) } ?? "" : ""
+  }
+
+  /// Runs with arguments in memory.
+  func run(
+    _ arguments: [(argument: Int32, descriptor: MemoryDescriptor, data: UnsafeMutableRawPointer)],
+    scratchpad: UnsafeMutableRawPointer
+  ) throws(ModelError) {
+    var list: [dnnl_exec_arg_t] = []
+    list.reserveCapacity(arguments.count + 1)
+    defer { for item in list { dnnl_memory_destroy(item.memory) } }
+    for (argument, descriptor, data) in arguments {
+      list.append(dnnl_exec_arg_t(arg: argument, memory: try memory(descriptor.raw, data)))
+    }
+    if scratch > 0,
+      let descriptor = dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0)
+    {
+      let memory = try memory(descriptor.pointee, scratchpad)
+      list.append(dnnl_exec_arg_t(arg: DNNL_ARG_SCRATCHPAD, memory: memory))
+    }
+    guard
+      dnnl_primitive_execute(handle, OneDNN.stream, Int32(list.count), list) == dnnl_success
+    else { throw ModelError("The kernel \(implementation) failed to run.") }
+  }
+
+  private func memory(
+    _ descriptor: dnnl_memory_desc_t, _ data: UnsafeMutableRawPointer
+  ) throws(ModelError) -> dnnl_memory_t? {
+    var memory: dnnl_memory_t?
+    let status = withUnsafePointer(to: descriptor) {
+      dnnl_memory_create(&memory, $0, OneDNN.engine, data)
+    }
+    guard status == dnnl_success else { throw ModelError("oneDNN ran out of memory.") }
+    return memory
+  }
+
+  private static func attributes(_ post: PostOperations) -> dnnl_primitive_attr_t? {
+    var attributes: dnnl_primitive_attr_t?
+    guard dnnl_primitive_attr_create(&attributes) == dnnl_success else { return nil }
+    dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user)
+    var operations: dnnl_post_ops_t?
+    dnnl_post_ops_create(&operations)
+    defer { dnnl_post_ops_destroy(operations) }
+    if post.addsToDestination { dnnl_post_ops_append_sum(operations, 1) }
+    if let activation = post.activation {
+      dnnl_post_ops_append_eltwise(
+        operations, 1, activation.algorithm, activation.alpha, activation.beta)
+    }
+    dnnl_primitive_attr_set_post_ops(attributes, operations)
+    return attributes
+  }
+}
