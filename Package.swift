@@ -156,6 +156,8 @@ let package = Package(
       dependencies: ["ReferenceBackend", "Backend", "Compiler", "Models", "Vocabulary"],
       swiftSettings: strict),
     .testTarget(
+      name: "BackendTests", dependencies: ["Backend", "Models"], swiftSettings: strict),
+    .testTarget(
       name: "NullBackendTests",
       dependencies: ["NullBackend", "Backend", "Compiler", "Models", "Threads", "Vocabulary"],
       swiftSettings: strict),
