@@ -192,7 +192,7 @@ if Context.environment["STOWAGE_FUZZ"] != nil {
     package.targets.append(
       .executableTarget(
         name: "Fuzz\(target.name)", dependencies: target.dependencies, path: "Fuzz",
-        exclude: ["Seeds", "http.dict", "json.dict"]
+        exclude: ["README.md", "Seeds", "http.dict", "json.dict"]
           + targets.filter { $0.name != target.name }.map {
             "\($0.name).swift"
           },
