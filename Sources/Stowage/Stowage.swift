@@ -14,7 +14,8 @@ struct Stowage: ParsableCommand {
       """,
     version: version,
     subcommands: [
-      ServeCommand.self, InferCommand.self, HealthcheckCommand.self, SimulateCommand.self,
+      ServeCommand.self, InferCommand.self, HealthcheckCommand.self, PlanCommand.self,
+      SimulateCommand.self,
       BenchCommand.self,
     ])
 

@@ -65,4 +65,10 @@ public enum Limits {
 
   /// Samples of one batch when nothing else is asked for.
   public static let samplesPerBatch = 32
+
+  /// Layers of an instance given to the planner: its time grows with their square.
+  public static let planLayers = 2000
+
+  /// Samples of an instance given to the planner.
+  public static let planSamples = 4096
 }
