@@ -56,6 +56,16 @@ struct GraphMaker {
         constant: tensor))
   }
 
+  mutating func constant(_ values: [Float], _ shape: [Int]) -> ValueID {
+    let tensor = Tensor.make(.float32, shape, as: Float.self) { elements in
+      for index in elements.indices { elements[index] = values[index] }
+    }
+    return add(
+      Value(
+        name: "c\(graph.values.count)", type: .float32, shape: shape.map(Dimension.fixed),
+        constant: tensor))
+  }
+
   mutating func node(
     _ operation: String, _ inputs: [ValueID], _ attributes: [String: Attribute] = [:]
   ) -> ValueID {
@@ -213,6 +223,43 @@ struct DifferentialTests {
     let turned = maker.node("Transpose", [shifted], ["perm": .ints([0, 2, 3, 1])])
     let clipped = maker.node("Sigmoid", [turned])
     try expectAgreement(maker.finish(clipped, shifted), seed: seed)
+  }
+
+  @Test("Pointwise convolutions in groups of odd sizes", arguments: 0..<8)
+  func groupedPointwise(seed: Int) throws {
+    var maker = GraphMaker(seed: seed)
+    let (groups, inputs, outputs) = [(4, 6, 7), (2, 5, 16), (3, 34, 4), (2, 1, 9)][seed % 4]
+    let x = maker.input([groups * inputs, 5 + seed % 3, 7])
+    let (w, b) = (
+      maker.weight([groups * outputs, inputs, 1, 1], scale: 0.3), maker.weight([groups * outputs])
+    )
+    let group: [String: Attribute] = ["group": .int(groups)]
+    let y = maker.node("Conv", seed % 3 == 0 ? [x, w] : [x, w, b], group)
+    let back = maker.weight([groups * outputs, outputs, 1, 1], scale: 0.3)
+    let z = maker.node("Conv", [maker.node("Relu", [y]), back], group)
+    let last = maker.node("Relu", [maker.node("Add", [z, y])])
+    try expectAgreement(seed % 2 == 0 ? maker.finish(last) : maker.finish(last, y), seed: seed)
+  }
+
+  @Test("Normalisations that no convolution takes in", arguments: 0..<4)
+  func normalisations(seed: Int) throws {
+    var maker = GraphMaker(seed: seed)
+    let x = maker.input([16, 9, 9])
+    let channels = [32, 12, 16, 20][seed]
+    let a = maker.node("Conv", [x, maker.weight([channels, 16, 3, 3], scale: 0.1)])
+    let pooled = maker.node(
+      "MaxPool", [a], ["kernel_shape": .ints([2, 2]), "strides": .ints([1, 1])])
+    let spread = maker.constant(
+      maker.random.floats(channels).map { 0.5 + abs($0) }, [channels])
+    let normal = maker.node(
+      "BatchNormalization",
+      [
+        pooled, maker.weight([channels]), maker.weight([channels]), maker.weight([channels]),
+        spread,
+      ])
+    let cut = seed % 2 == 0 ? maker.node("Relu", [normal]) : normal
+    let next = maker.node("Conv", [cut, maker.weight([8, channels, 1, 1], scale: 0.3)])
+    try expectAgreement(maker.finish(next, cut), seed: seed)
   }
 
   @Test("An operator without a kernel of its own has its plain meaning")

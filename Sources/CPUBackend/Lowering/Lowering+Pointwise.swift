@@ -143,13 +143,53 @@ extension Lowering {
     }
     let weight = try model.plainWeight(values, y, layer: layer)
     let layout = forms[source].layout
+    let clampsAtZero = node.string("activation", default: "") == "Relu"
+    let zeros = try model.biasWeight(nil, y, count: count, layer: layer)
+    let ones = try model.biasWeight(Self.ones(count), y, count: count, layer: layer)
     let target = try makeBuffer(y, layout, successorOf: source)
+    if let form = descriptor(source), let each = MemoryDescriptor([count], .float32, .plain),
+      let both = MemoryDescriptor([2, count], .float32, .plain),
+      let primitive = Self.normalization(form, clampsAtZero: clampsAtZero)
+    {
+      append(
+        primitive,
+        [
+          (DNNL.source, form, .buffer(source)), (Int32(DNNL_ARG_MEAN), each, .weight(zeros)),
+          (Int32(DNNL_ARG_VARIANCE), each, .weight(ones)),
+          (Int32(DNNL_ARG_SCALE_SHIFT), both, .weight(weight)),
+          (DNNL.destination, form, .buffer(target)),
+        ], writes: 1)
+      return true
+    }
     let kernel = ScaleKernel(
       shape: forms[source].shape, block: layout == .blocked ? MemoryDescriptor.block : 1,
-      clampsAtZero: node.string("activation", default: "") == "Relu")
+      clampsAtZero: clampsAtZero)
     steps.append(
       Plan.Step(
         kernel: kernel, operands: [.buffer(source), .weight(weight), .buffer(target)], writes: 1))
     return true
+  }
+
+  /// Scale and shift by oneDNN; nil where it has no fast way for the layout.
+  private static func normalization(
+    _ form: MemoryDescriptor, clampsAtZero: Bool
+  ) -> Primitive? {
+    var raw = form.raw
+    let flags =
+      dnnl_use_global_stats.rawValue | dnnl_use_scaleshift.rawValue
+      | (clampsAtZero ? dnnl_fuse_norm_relu.rawValue : 0)
+    var operation = dnnl_batch_normalization_desc_t()
+    guard
+      dnnl_batch_normalization_forward_desc_init(
+        &operation, dnnl_forward_inference, &raw, 0, flags) == dnnl_success,
+      let primitive = Primitive(operation), !primitive.implementation.contains("ref")
+    else { return nil }
+    return primitive
+  }
+
+  private static func ones(_ count: Int) -> Tensor {
+    Tensor.make(.float32, [count], as: Float.self) { elements in
+      for index in elements.indices { elements[index] = 1 }
+    }
   }
 }

@@ -27,6 +27,41 @@ enum OneDNN {
 
   /// Sets how many threads the calling thread's next parallel work uses.
   static func use(units: Int) { setThreads?(Int32(units)) }
+
+  private typealias Work = @convention(c) (UnsafeMutableRawPointer?) -> Void
+  private typealias RunTeam =
+    @convention(c) (Work, UnsafeMutableRawPointer?, UInt32, UInt32) -> Void
+  private typealias Count = @convention(c) () -> Int32
+
+  /// What compilers call for a parallel region, so that our kernels share the library's team.
+  private static let team: (run: RunTeam, thread: Count, threads: Count)? = {
+    guard let run = dlsym(nil, "GOMP_parallel"), let thread = dlsym(nil, "omp_get_thread_num"),
+      let threads = dlsym(nil, "omp_get_num_threads")
+    else { return nil }
+    return (
+      unsafeBitCast(run, to: RunTeam.self), unsafeBitCast(thread, to: Count.self),
+      unsafeBitCast(threads, to: Count.self)
+    )
+  }()
+
+  /// Calls the body once on each thread of the calling thread's team, and waits for all of them.
+  ///
+  /// - Parameter body: Takes the number of the thread and how many there are.
+  static func parallel(_ body: (Int, Int) -> Void) {
+    guard let team else { return body(0, 1) }
+    withoutActuallyEscaping(body) { body in
+      var job = body
+      withUnsafeMutablePointer(to: &job) { job in
+        team.run(
+          { job in
+            guard let job = job?.assumingMemoryBound(to: ((Int, Int) -> Void).self),
+              let team = OneDNN.team
+            else { return }
+            job.pointee(Int(team.thread()), Int(team.threads()))
+          }, job, 0, 0)
+      }
+    }
+  }
 }
 
 /// What follows a convolution or product in the same kernel.
