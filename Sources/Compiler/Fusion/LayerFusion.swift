@@ -39,7 +39,9 @@ enum LayerFusion {
       end = residual.output
     }
     if let next = rewriter.onlyReader(of: end), let result = next.node.outputs[0],
-      let attributes = activation(next.node, rewriter)
+      let attributes = activation(next.node, rewriter),
+      // Gemm has an alpha and a beta of its own.
+      node.operation != "Gemm" || attributes.count == 1
     {
       fused.attributes.merge(attributes) { _, new in new }
       taken.append(next.index)

@@ -124,6 +124,18 @@ struct FusionTests {
     #expect(fused == ["FusedMatMul"])
   }
 
+  @Test("An activation with parameters stays beside Gemm, whose parameters have the same names")
+  func parameters() throws {
+    let found = try operations([[2, 4]]) { builder in
+      let x = builder.input("x", ["N", 4])
+      let y = builder.node(
+        "Gemm", [x, builder.weight([4, 3]), builder.weight([3])],
+        ["alpha": .float(0.5), "beta": .float(2)])
+      return builder.node("LeakyRelu", [y], ["alpha": .float(0.2)])
+    }
+    #expect(found == ["FusedGemm", "LeakyRelu"])
+  }
+
   @Test("A residual that is broadcast stays an addition")
   func broadcastResidual() throws {
     let kept = try operations([[2, 3, 4, 4], [2, 3, 1, 1]]) { builder in
