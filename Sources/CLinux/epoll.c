@@ -11,10 +11,10 @@ int stowage_epoll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }
 static int control(int epoll, int operation, int fd, uint32_t events, uint64_t data) {
   struct epoll_event event;
   memset(&event, 0, sizeof event);
-  // EPOLLEXCLUSIVE must not be combined with EPOLLRDHUP.
-  uint32_t readable = (events & STOWAGE_SHARED) ? EPOLLIN | EPOLLEXCLUSIVE : EPOLLIN | EPOLLRDHUP;
-  event.events = ((events & STOWAGE_READABLE) ? readable : 0) |
-                 ((events & STOWAGE_WRITABLE) ? EPOLLOUT : 0);
+  event.events = ((events & STOWAGE_READABLE) ? EPOLLIN : 0) |
+                 ((events & STOWAGE_WRITABLE) ? EPOLLOUT : 0) |
+                 ((events & STOWAGE_SHARED) ? EPOLLEXCLUSIVE : 0) |
+                 ((events & STOWAGE_ENDED) ? EPOLLRDHUP : 0);
   event.data.u64 = data;
   return epoll_ctl(epoll, operation, fd, &event);
 }
@@ -35,8 +35,9 @@ int stowage_epoll_wait(int epoll, stowage_event *events, int count, int millisec
   int found = epoll_wait(epoll, raw, room, milliseconds);
   for (int i = 0; i < found; i++) {
     events[i].data = raw[i].data.u64;
-    events[i].events = ((raw[i].events & (EPOLLIN | EPOLLRDHUP)) ? STOWAGE_READABLE : 0) |
+    events[i].events = ((raw[i].events & EPOLLIN) ? STOWAGE_READABLE : 0) |
                        ((raw[i].events & EPOLLOUT) ? STOWAGE_WRITABLE : 0) |
+                       ((raw[i].events & EPOLLRDHUP) ? STOWAGE_ENDED : 0) |
                        ((raw[i].events & (EPOLLHUP | EPOLLERR)) ? STOWAGE_BROKEN : 0);
   }
   return found;

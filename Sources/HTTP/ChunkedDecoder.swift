@@ -36,6 +36,8 @@ public struct ChunkedDecoder: Sendable {
         guard chunks <= Limits.chunksPerBody, size <= Limits.requestBodyBytes - count else {
           throw .bodyTooLarge
         }
+        // Sizes and extensions stay in memory until the body is complete.
+        guard consumed - count <= Limits.chunkOverheadBytes else { throw .bodyTooLarge }
         state = size == 0 ? .trailers : .data(left: size)
       case .data(let left):
         let length = min(left, bytes.count - consumed)

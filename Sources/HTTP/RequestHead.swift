@@ -42,6 +42,8 @@ public struct RequestHead {
   var target = 0..<0
   var fields: [FieldRange] = []
   private var isOld = false
+  /// Bytes that were searched for the end in vain: a head that drips in is not read over and over.
+  private var searched = 0
 
   /// An empty head; reused from request to request so that parsing allocates nothing.
   public init() { fields.reserveCapacity(16) }
@@ -52,7 +54,7 @@ public struct RequestHead {
   /// - Throws: `RequestError`, when the head is malformed or too large.
   public mutating func parse(_ bytes: UnsafeMutableRawBufferPointer) throws(RequestError) -> Bool {
     let start = try Self.skipEmptyLines(bytes)
-    guard let end = try Self.findEnd(bytes, from: start) else { return false }
+    guard let end = try findEnd(bytes, from: start) else { return false }
     fields.removeAll(keepingCapacity: true)
     (framing, keepsAlive, expectsContinue) = (.length(0), true, false)
     byteCount = end
@@ -107,23 +109,34 @@ public struct RequestHead {
   }
 
   /// The position behind the empty line, or nil while it has not come.
-  private static func findEnd(
+  private mutating func findEnd(
     _ bytes: UnsafeMutableRawBufferPointer, from start: Int
   ) throws(RequestError) -> Int? {
-    var (place, lines) = (start, 0)
     let limit = min(bytes.count, Limits.requestHeadBytes)
+    var place = max(start, searched)
     while place < limit {
-      guard let feed = bytes[place..<limit].firstIndex(of: 10) else { break }
-      lines += 1
-      if feed + 2 < limit, bytes[feed + 1] == 13, bytes[feed + 2] == 10 { return feed + 3 }
+      guard let feed = bytes[place..<limit].firstIndex(of: 10) else {
+        place = limit
+        break
+      }
+      guard feed + 2 < limit else {
+        // Whether this line is the last one cannot be told yet.
+        place = feed
+        break
+      }
+      if bytes[feed + 1] == 13, bytes[feed + 2] == 10 {
+        searched = 0
+        return feed + 3
+      }
       place = feed + 1
     }
+    searched = place
     guard bytes.count < Limits.requestHeadBytes else {
-      throw lines == 0
-        ? RequestError(status: 414, message: "The request line is longer than allowed.")
-        : RequestError(
+      throw bytes[start..<limit].contains(10)
+        ? RequestError(
           status: 431,
           message: "The request's headers are larger than \(Limits.requestHeadBytes) bytes.")
+        : RequestError(status: 414, message: "The request line is longer than allowed.")
     }
     return nil
   }

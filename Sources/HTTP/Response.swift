@@ -1,4 +1,4 @@
-/// One HTTP response; `Content-Length`, `Date` and connection handling are added when it is written.
+/// One HTTP response; `Content-Length`, `Date` and connection handling are added when written.
 public struct Response: Sendable {
   /// The status code.
   public var status: Int
@@ -31,6 +31,8 @@ public protocol ResponseSink: AnyObject, Sendable {
 
   /// Sets what to call when the client goes away before the answer was sent.
   ///
+  /// A client that ends its side of the connection counts as gone, for that is all that is seen of
+  /// one whose process ended; should it still listen, it gets what is sent nevertheless.
   /// To be called during the handler; the closure runs on the connection's loop thread.
   func onDisconnect(_ action: @escaping @Sendable () -> Void)
 }

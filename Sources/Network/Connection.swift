@@ -22,6 +22,8 @@ final class Connection {
   let descriptor: Int32
   /// The connection's place in its loop.
   let slot: Int
+  /// What its events carry: the slot, and a number that tells it from earlier users of the slot.
+  let token: UInt64
   var phase = Phase.head
   var input = InputBuffer()
   var output = OutputQueue()
@@ -35,8 +37,14 @@ final class Connection {
   var isLast = false
   /// The handler is being called for this connection.
   var isInHandler = false
-  /// The client sends no more.
+  /// Everything that the client sent was read.
   var inputEnded = false
+  /// The client was seen to send no more.
+  private(set) var isAbandoned = false
+  /// When the first byte of a head that is not complete was seen, else 0.
+  var headStart: Int64 = 0
+  /// Bytes counted among the large bodies being received.
+  var countedBytes = 0
   /// When patience ends, in nanoseconds of the monotonic clock.
   var deadline: Int64 = 0
   /// When the body began, and what of it has come.
@@ -44,9 +52,10 @@ final class Connection {
   /// What the loop waits for on this socket.
   var interest: UInt32 = 0
 
-  init(descriptor: Int32, slot: Int) {
+  init(descriptor: Int32, slot: Int, number: Int) {
     self.descriptor = descriptor
     self.slot = slot
+    token = UInt64(number & 0x7FFF_FFFF) << 32 | UInt64(slot)
   }
 
   var isClosed: Bool {
@@ -61,6 +70,13 @@ final class Connection {
   var isIdle: Bool {
     guard case .head = phase else { return false }
     return exchanges.isEmpty && output.isEmpty && input.count == 0
+  }
+
+  /// The client sends no more: whoever computes for it is told, once.
+  func abandon() {
+    guard !isAbandoned else { return }
+    isAbandoned = true
+    for exchange in exchanges { exchange.giveUp() }
   }
 
   /// Moves answers that are there, in order, to the output.

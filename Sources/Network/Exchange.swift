@@ -23,6 +23,13 @@ final class Exchange: ResponseSink, @unchecked Sendable {
 
   func onDisconnect(_ action: @escaping @Sendable () -> Void) { disconnectAction = action }
 
+  /// Tells whoever computes the answer that nobody waits for it.
+  func giveUp() {
+    let action = disconnectAction
+    disconnectAction = nil
+    action?()
+  }
+
   /// Makes the object fit for the next request.
   func reset() {
     response = nil

@@ -43,7 +43,7 @@ struct InputBuffer: ~Copyable {
     (start, end) = (0, count)
   }
 
-  /// Receives what is there.
+  /// Receives what is there and fits, growing first when nothing would fit.
   ///
   /// - Returns: The result of `read`: bytes received, 0 at the end, -1 with errno.
   mutating func receive(_ descriptor: Int32) -> Int {

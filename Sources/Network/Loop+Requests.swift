@@ -5,38 +5,45 @@ import Vocabulary
 
 /// How a loop turns a connection's bytes into requests, and answers into bytes.
 extension Loop {
-  /// Receives what is there, a bounded amount at a time so that every connection gets its turn.
+  /// Receives once: if there is more, the loop is told so again after the other connections.
   func receive(_ connection: Connection) {
-    for _ in 0..<16 {
-      let received = connection.input.receive(connection.descriptor)
-      if received == 0 { connection.inputEnded = true }
-      if received < 0, errno == EINTR { continue }
-      if received < 0, errno != EAGAIN { return close(connection) }
-      if connection.isLingering { connection.input.discard() }
-      guard received > 0 else { break }
+    let received = connection.input.receive(connection.descriptor)
+    if received < 0 {
+      if errno != EINTR, errno != EAGAIN { close(connection) }
+      return
     }
+    if received == 0 {
+      connection.inputEnded = true
+      connection.abandon()
+    }
+    if connection.isLingering { connection.input.discard() }
     process(connection)
   }
 
-  /// Makes requests of the bytes that came, as far as they go, and sends the answers that are there.
+  /// Makes requests of the bytes that came, as far as they go, and sends the answers there are.
   func process(_ connection: Connection) {
-    while !connection.isClosed {
-      connection.writeAnswers(date: date, draining: isDraining)
-      guard nextRequest(connection) else { break }
+    var mayContinue = !connection.isClosed
+    while mayContinue {
+      repeat {
+        connection.writeAnswers(date: date, draining: isDraining)
+      } while nextRequest(connection)
+      let wasFull = connection.output.count >= Limits.unsentBytes
+      if connection.inputEnded, connection.exchanges.isEmpty, !connection.isLast, !wasFull {
+        connection.isLast = true
+        connection.input.discard()
+      }
+      flush(connection)
+      // Requests that were left lying for lack of room are read as soon as it is there.
+      mayContinue =
+        wasFull && connection.output.count < Limits.unsentBytes && !connection.isClosed
     }
-    guard !connection.isClosed else { return }
-    if connection.inputEnded, connection.exchanges.isEmpty, !connection.isLast {
-      connection.isLast = true
-      connection.input.discard()
-    }
-    flush(connection)
   }
 
   /// Hands one request to the handler.
   ///
   /// - Returns: Whether there may be another one.
   private func nextRequest(_ connection: Connection) -> Bool {
-    guard !connection.isLast, !connection.isLingering,
+    guard !connection.isClosed, !connection.isLast, !connection.isLingering,
       connection.exchanges.count < Limits.pipelinedRequests,
       connection.output.count < Limits.unsentBytes
     else { return false }
@@ -57,15 +64,21 @@ extension Loop {
   private func beginRequest(_ connection: Connection) throws(RequestError) -> Bool {
     let wasSilent = connection.input.count == 0
     guard !wasSilent, try connection.head.parse(connection.input.bytes) else {
-      let patience = wasSilent ? configuration.idleTimeout : configuration.headTimeout
-      connection.deadline = now + patience.wholeNanoseconds
+      // From the first byte on: a head that drips in must not renew its own patience.
+      connection.headStart = wasSilent ? 0 : connection.headStart == 0 ? now : connection.headStart
+      connection.deadline =
+        wasSilent
+        ? now + configuration.idleTimeout.wholeNanoseconds
+        : connection.headStart + configuration.headTimeout.wholeNanoseconds
       return false
     }
+    connection.headStart = 0
     // The interim answer must not overtake the answers before it.
     guard !connection.head.expectsContinue || connection.exchanges.isEmpty else { return false }
     switch connection.head.framing {
     case .length(let length):
       connection.phase = .body(length: length)
+      try countBody(connection, length)
       connection.input.reserve(connection.head.byteCount + length)
     case .chunked:
       connection.phase = .chunks
@@ -84,6 +97,7 @@ extension Loop {
     switch connection.phase {
     case .body(let length) where connection.input.count >= head + length: return length
     case .chunks:
+      try countBody(connection, connection.input.count)
       let body = UnsafeMutableRawBufferPointer(rebasing: connection.input.bytes[head...])
       if try connection.decoder.decode(body) { return connection.decoder.count }
     default: break
@@ -93,6 +107,24 @@ extension Loop {
       connection.bodyStart + configuration.bodyTimeout.wholeNanoseconds
       + earned / Int64(configuration.slowestBodyRate)
     return nil
+  }
+
+  /// Counts the memory of a large body, unless all of them together would need too much.
+  private func countBody(_ connection: Connection, _ length: Int) throws(RequestError) {
+    let added = length - connection.countedBytes
+    guard length > Limits.smallBodyBytes, added > 0 else { return }
+    connection.countedBytes += added
+    let total = statistics.bodyBytes.add(added, ordering: .relaxed).newValue
+    guard total <= configuration.bodyBytes else {
+      throw RequestError(
+        status: 503, message: "Too many large request bodies are being received: try again later.")
+    }
+  }
+
+  /// The body's memory is free, or will be at once.
+  func discountBody(_ connection: Connection) {
+    statistics.bodyBytes.subtract(connection.countedBytes, ordering: .relaxed)
+    connection.countedBytes = 0
   }
 
   private func dispatch(_ connection: Connection, bodyLength: Int) {
@@ -116,6 +148,7 @@ extension Loop {
     } else {
       connection.input.consume(head + bodyLength)
     }
+    if connection.countedBytes > 0 { discountBody(connection) }
     connection.phase = .head
   }
 
@@ -133,11 +166,14 @@ extension Loop {
     statistics.malformed.add(1, ordering: .relaxed)
     let exchange = Exchange(loop: self, connection: connection)
     exchange.closes = true
-    exchange.response = .error(error.status, error.message)
+    var response = Response.error(error.status, error.message)
+    if error.status == 503 { response.headers.append(("Retry-After", "1")) }
+    exchange.response = response
     connection.exchanges.append(exchange)
     connection.isLast = true
     connection.phase = .head
     connection.input.discard()
+    discountBody(connection)
     connection.writeAnswers(date: date, draining: isDraining)
   }
 

@@ -32,6 +32,9 @@ final class Loop: @unchecked Sendable {
   private var connections: [Connection?] = []
   private var freeSlots: [Int] = []
   private var openCount = 0
+  private var acceptedCount = 0
+  /// The listener is left alone until the next sweep, because descriptors ran out.
+  private var isAcceptPaused = false
   /// Held back so that a connection can be refused when descriptors run out.
   private var reserve: Int32
   private var drainDeadline: Int64?
@@ -51,10 +54,7 @@ final class Loop: @unchecked Sendable {
     epoll = stowage_epoll_create()
     wakeup = stowage_eventfd()
     reserve = open("/dev/null", O_RDONLY | O_CLOEXEC)
-    guard epoll >= 0, wakeup >= 0,
-      stowage_epoll_add(
-        epoll, listener, UInt32(STOWAGE_READABLE | STOWAGE_SHARED),
-        Source.listener) == 0,
+    guard epoll >= 0, wakeup >= 0, listen(),
       stowage_epoll_add(epoll, wakeup, UInt32(STOWAGE_READABLE), Source.mailbox) == 0
     else {
       throw ServerError(
@@ -64,6 +64,12 @@ final class Loop: @unchecked Sendable {
 
   deinit {
     for descriptor in [epoll, wakeup, reserve] where descriptor >= 0 { close(descriptor) }
+  }
+
+  /// Waits for connections, too.
+  private func listen() -> Bool {
+    let interest = UInt32(STOWAGE_READABLE | STOWAGE_SHARED)
+    return stowage_epoll_add(epoll, listener, interest, Source.listener) == 0
   }
 
   // MARK: From other threads
@@ -121,12 +127,23 @@ final class Loop: @unchecked Sendable {
     case Source.listener: accept()
     case Source.mailbox: readMailbox()
     default:
-      guard let connection = connections[Int(event.data)] else { return }
-      if event.events & UInt32(STOWAGE_BROKEN) != 0 { return close(connection) }
-      if event.events & UInt32(STOWAGE_WRITABLE) != 0 { flush(connection) }
-      if !connection.isClosed, event.events & UInt32(STOWAGE_READABLE) != 0 {
-        receive(connection)
-      }
+      // An event may be older than the connection that its slot holds now.
+      guard let connection = connections[Int(event.data & 0xFFFF_FFFF)],
+        connection.token == event.data
+      else { return }
+      serve(connection, event.events)
+    }
+  }
+
+  private func serve(_ connection: Connection, _ events: UInt32) {
+    if events & UInt32(STOWAGE_BROKEN) != 0 { return close(connection) }
+    if events & UInt32(STOWAGE_WRITABLE) != 0 { process(connection) }
+    guard !connection.isClosed else { return }
+    if events & UInt32(STOWAGE_READABLE) != 0, wantsInput(connection) {
+      receive(connection)
+    } else if events & UInt32(STOWAGE_ENDED) != 0 {
+      connection.abandon()
+      settle(connection)
     }
   }
 
@@ -169,13 +186,16 @@ final class Loop: @unchecked Sendable {
     for _ in 0..<16 {
       let descriptor = stowage_accept(listener)
       guard descriptor >= 0 else {
-        if errno == EMFILE || errno == ENFILE { refuseForLackOfDescriptors() }
+        let reason = errno
+        let isPassing = reason == EAGAIN || reason == EINTR || reason == ECONNABORTED
+        if !isPassing { refuseForLackOfDescriptors() }
         return
       }
       Socket.disableDelay(descriptor)
       let slot = freeSlots.popLast() ?? connections.count
       if slot == connections.count { connections.append(nil) }
-      let connection = Connection(descriptor: descriptor, slot: slot)
+      acceptedCount += 1
+      let connection = Connection(descriptor: descriptor, slot: slot, number: acceptedCount)
       connections[slot] = connection
       openCount += 1
       let open =
@@ -183,7 +203,7 @@ final class Loop: @unchecked Sendable {
         - statistics.closed.load(ordering: .relaxed)
       connection.deadline = now + configuration.headTimeout.wholeNanoseconds
       connection.interest = UInt32(STOWAGE_READABLE)
-      guard stowage_epoll_add(epoll, descriptor, connection.interest, UInt64(slot)) == 0 else {
+      guard stowage_epoll_add(epoll, descriptor, connection.interest, connection.token) == 0 else {
         close(connection)
         continue
       }
@@ -196,10 +216,13 @@ final class Loop: @unchecked Sendable {
 
   /// Without this the loop would be woken for the same waiting connection for ever.
   private func refuseForLackOfDescriptors() {
-    close(reserve)
+    if reserve >= 0 { close(reserve) }
     let descriptor = stowage_accept(listener)
     if descriptor >= 0 { close(descriptor) }
     reserve = open("/dev/null", O_RDONLY | O_CLOEXEC)
+    guard descriptor < 0 || reserve < 0 else { return }
+    isAcceptPaused = true
+    stowage_epoll_remove(epoll, listener)
   }
 
   func close(_ connection: Connection) {
@@ -210,10 +233,11 @@ final class Loop: @unchecked Sendable {
     freeSlots.append(connection.slot)
     openCount -= 1
     statistics.closed.add(1, ordering: .relaxed)
+    discountBody(connection)
     let exchanges = connection.exchanges
     connection.exchanges = []
     connection.spare = nil
-    for exchange in exchanges { exchange.disconnectAction?() }
+    for exchange in exchanges { exchange.giveUp() }
   }
 
   private func close(_ descriptor: Int32) { Glibc.close(descriptor) }
@@ -221,6 +245,7 @@ final class Loop: @unchecked Sendable {
   /// Ends connections whose patience is over.
   private func sweep() {
     nextSweep = now + 250_000_000
+    if isAcceptPaused, !isDraining { isAcceptPaused = !listen() }
     for case let connection? in connections where connection.deadline <= now {
       let began = connection.input.count > 0 || !connection.isIdle
       if began, connection.output.isEmpty, connection.exchanges.isEmpty, !connection.isLingering {
@@ -238,11 +263,15 @@ final class Loop: @unchecked Sendable {
   func settle(_ connection: Connection) {
     guard !connection.isClosed else { return }
     var interest: UInt32 = 0
-    if wantsInput(connection) { interest |= UInt32(STOWAGE_READABLE) }
+    if wantsInput(connection) {
+      interest |= UInt32(STOWAGE_READABLE)
+    } else if !connection.isAbandoned, !connection.exchanges.isEmpty {
+      interest |= UInt32(STOWAGE_ENDED)
+    }
     if !connection.output.isEmpty { interest |= UInt32(STOWAGE_WRITABLE) }
     guard interest != connection.interest else { return }
     connection.interest = interest
-    stowage_epoll_change(epoll, connection.descriptor, interest, UInt64(connection.slot))
+    stowage_epoll_change(epoll, connection.descriptor, interest, connection.token)
   }
 
   private func wantsInput(_ connection: Connection) -> Bool {

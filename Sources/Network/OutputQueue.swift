@@ -87,6 +87,11 @@ struct OutputQueue {
       sent -= first.count
       closed.removeFirst()
     }
+    if closed.isEmpty, sent >= Self.large, sent * 2 >= open.count {
+      // A client that never takes everything must not keep what it took in memory.
+      open.removeFirst(sent)
+      sent = 0
+    }
     guard count == 0 else { return }
     open.removeAll(keepingCapacity: open.capacity <= 64 << 10)
     sent = 0

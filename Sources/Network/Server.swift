@@ -16,6 +16,7 @@ public final class Server: Sendable {
     let closed = Atomic<Int>(0)
     let requests = Atomic<Int>(0)
     let malformed = Atomic<Int>(0)
+    let bodyBytes = Atomic<Int>(0)
 
     /// Connections that are open now.
     public var openConnections: Int {
@@ -30,6 +31,9 @@ public final class Server: Sendable {
 
     /// Requests that were refused before, for their form.
     public var malformedRequests: Int { malformed.load(ordering: .relaxed) }
+
+    /// Bytes of the large bodies that are being received now.
+    public var heldBodyBytes: Int { bodyBytes.load(ordering: .relaxed) }
   }
 
   /// The port that is listened on.
@@ -39,6 +43,7 @@ public final class Server: Sendable {
   private let descriptor: Int32
   private let loops: [Loop]
   private let threads = Lock<[Thread]>([])
+  private let isDrained = Atomic(false)
 
   /// Listens, but serves nothing yet.
   ///
@@ -70,10 +75,15 @@ public final class Server: Sendable {
 
   /// Takes no more connections, answers what was asked, and returns when all clients are gone.
   ///
+  /// A second call returns at once.
+  ///
   /// - Parameter patience: After this long the remaining connections are cut.
   public func drain(within patience: Duration) {
     let deadline = Clock.nanoseconds + patience.wholeNanoseconds
+    guard !isDrained.exchange(true, ordering: .relaxed) else { return }
     for loop in loops { loop.drain(until: deadline) }
+    // From here on clients are refused at once instead of waiting to be accepted.
+    shutdown(descriptor, Int32(SHUT_RDWR))
     for thread in threads.withLock({ exchange(&$0, with: []) }) { thread.join() }
     close(descriptor)
   }

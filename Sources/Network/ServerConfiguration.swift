@@ -10,6 +10,8 @@ public struct ServerConfiguration: Sendable {
   public var loops: Int
   /// Open connections; further ones are answered 503.
   public var connections: Int
+  /// Bytes of all large bodies being received; further ones are answered 503.
+  public var bodyBytes: Int
   /// From the first byte of a request to the end of its head.
   public var headTimeout: Duration
   /// What a body may take beyond its bytes at the slowest rate.
@@ -27,6 +29,7 @@ public struct ServerConfiguration: Sendable {
     self.port = port
     self.loops = max(loops, 1)
     connections = Limits.connections
+    bodyBytes = Limits.bodyBytesTogether
     headTimeout = .seconds(10)
     bodyTimeout = .seconds(30)
     slowestBodyRate = 16 << 10

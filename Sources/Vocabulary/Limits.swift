@@ -15,6 +15,15 @@ public enum Limits {
   /// Bytes of a chunk's size line, extensions included.
   public static let chunkLineBytes = 4096
 
+  /// Bytes of a chunked body beside its data: sizes, extensions, line ends.
+  public static let chunkOverheadBytes = 2 << 20
+
+  /// Bytes of all request bodies that are being received: many large ones must not fill the memory.
+  public static let bodyBytesTogether = 1 << 30
+
+  /// Bytes of a body that is not counted among those, so that small requests always get in.
+  public static let smallBodyBytes = 64 << 10
+
   /// Requests of one connection that wait for their answers: more are not read until some are sent.
   public static let pipelinedRequests = 16
 

@@ -67,6 +67,30 @@ struct RequestHeadTests {
     #expect(try parse(text)?.head.framing == .chunked)
   }
 
+  @Test("A head that arrives byte by byte is read as one that arrives whole", arguments: 1...9)
+  func drip(step: Int) throws {
+    let text =
+      "\r\nPOST /v2?a HTTP/1.1\r\nHost: a\r\nX-Empty:\r\nContent-Length: 3\r\n\r\nabcGET"
+    let whole = try #require(try parse(text)).head
+    var bytes = Array(text.utf8)
+    var head = RequestHead()
+    for _ in 0..<2 {
+      var (end, isComplete) = (0, false)
+      while !isComplete {
+        end += step
+        isComplete = try bytes.withUnsafeMutableBytes {
+          try head.parse(UnsafeMutableRawBufferPointer(rebasing: $0[..<min(end, $0.count)]))
+        }
+        try #require(isComplete || end < bytes.count)
+      }
+      #expect(end >= whole.byteCount && end < whole.byteCount + step)
+      #expect(head.byteCount == whole.byteCount)
+      #expect(head.framing == whole.framing)
+      #expect(head.target == whole.target)
+      #expect(head.fields.map(\.value) == whole.fields.map(\.value))
+    }
+  }
+
   @Test(
     "What two readers could understand differently is refused",
     arguments: [
@@ -153,6 +177,15 @@ struct ChunkedDecoderTests {
     ])
   func refusals(text: String) {
     #expect(throws: RequestError.self) { try decode(text, step: 1000) }
+  }
+
+  @Test("Extensions cannot make a small body fill the memory")
+  func overhead() {
+    let chunk = "1;" + String(repeating: "x", count: 4000) + "\r\na\r\n"
+    let text = String(repeating: chunk, count: Limits.chunkOverheadBytes / 4000 + 1)
+    #expect {
+      try decode(text, step: 1 << 20)
+    } throws: { ($0 as? RequestError)?.status == 413 }
   }
 
   @Test("More than the largest body is refused before it comes")

@@ -40,6 +40,12 @@ final class TestClient {
     }
   }
 
+  /// Whether something came, or the end, within so many milliseconds.
+  func isReadable(within milliseconds: Int32) -> Bool {
+    var descriptor = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+    return poll(&descriptor, 1, milliseconds) > 0
+  }
+
   /// Sends no more, but still receives.
   func finishSending() { shutdown(descriptor, Int32(SHUT_WR)) }
 

@@ -21,7 +21,9 @@ enum {
   /// Both directions are closed, or the connection was reset. Reported without being asked for.
   STOWAGE_BROKEN = 4,
   /// Only one of several waiting loops is woken.
-  STOWAGE_SHARED = 8
+  STOWAGE_SHARED = 8,
+  /// The other side sends no more; there may still be bytes to read.
+  STOWAGE_ENDED = 16
 };
 
 typedef struct {
