@@ -41,6 +41,8 @@ struct ModelState: Sendable {
   var residentBytes = 0
   /// No layer above this one has resident bytes.
   var highestResident = -1
+  /// Seconds of one sample when nothing is resident.
+  var lonelySeconds = 0.0
   /// Live batches of the model.
   var live = 0
   /// Requests per second, smoothed over arrivals.

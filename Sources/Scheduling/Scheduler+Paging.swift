@@ -140,7 +140,9 @@ extension Scheduler {
   mutating func victim(neededAfter seconds: Double, keeping kept: Kept?) -> (
     model: Int, layer: Int
   )? {
-    guard options.features.contains(.belady) else { return leastRecent(keeping: kept) }
+    guard options.features.contains(.belady) else {
+      return leastRecent(neededAfter: seconds, keeping: kept)
+    }
     var farthest = seconds
     var found: (model: Int, layer: Int)?
     for index in batches.indices {
@@ -177,7 +179,7 @@ extension Scheduler {
     }
   }
 
-  /// Seconds until a model without a live batch is needed, as far as can be told.
+  /// Seconds until the next batch of a model that is not formed yet, as far as can be told.
   private func secondsUntilUse(of model: Int) -> Double {
     if let place = agenda.models.firstIndex(of: model) {
       var start = agenda.liveSeconds
@@ -189,13 +191,13 @@ extension Scheduler {
       return agenda.totalSeconds + serviceSeconds(summary) / max(summary.worth, 1e-9)
     }
     let rate = models[model].arrivalRate
-    return agenda.totalSeconds + (rate > 0 ? 1 + 1 / rate : 1e6)
+    guard rate > 0 else { return agenda.totalSeconds + 1e6 }
+    return agenda.totalSeconds + 1 / rate + models[model].lonelySeconds
   }
 
   /// Seconds until each layer of a model with live batches is used next: the soonest use counts.
   private mutating func measureDistances(of model: Int) {
-    // A model with a queue is wanted again right after what is decided, others later.
-    let again = agenda.totalSeconds + (models[model].queue.isEmpty ? 1 : 0)
+    let again = secondsUntilUse(of: model)
     distances.removeAll(keepingCapacity: true)
     for layer in models[model].weights.indices { distances.append(again + Double(layer) * 1e-6) }
     for index in batches.indices where batches[index].model == model {
@@ -225,13 +227,20 @@ extension Scheduler {
     }
   }
 
-  /// The resident layer that was used longest ago.
-  private func leastRecent(keeping kept: Kept?) -> (model: Int, layer: Int)? {
+  /// The resident layer that was used longest ago, of those that are not needed within some seconds:
+  /// without that bound two layers could evict each other for ever.
+  private mutating func leastRecent(
+    neededAfter seconds: Double, keeping kept: Kept?
+  ) -> (model: Int, layer: Int)? {
     var found: (model: Int, layer: Int)?
     var oldest = Instant.distantFuture
     for model in models.indices where models[model].highestResident >= 0 {
+      let isLive = models[model].live > 0
+      if isLive { measureDistances(of: model) }
       for layer in 0...models[model].highestResident
       where models[model].lastUse[layer] < oldest && isEvictable(model, layer, kept) {
+        let distance = isLive ? distances[layer] : secondsUntilUse(of: model)
+        guard distance > seconds else { continue }
         oldest = models[model].lastUse[layer]
         found = (model, layer)
       }

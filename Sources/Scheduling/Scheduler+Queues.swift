@@ -12,6 +12,8 @@ extension Scheduler {
     state.exists = true
     models[id.index] = state
     models[id.index].largestBatch = largestBatch(id.index)
+    let single = estimate(id.index, samples: 1)
+    models[id.index].lonelySeconds = max(single.seconds, link.seconds(bytes: single.pageIns))
   }
 
   mutating func remove(_ id: ModelID, _ plan: inout Plan) {
@@ -38,6 +40,7 @@ extension Scheduler {
       return
     }
     models[model].noteArrival(at: now)
+    noteArrival(at: now)
     if models[model].queue.isEmpty { insertWaiting(model) }
     models[model].queue.insert(request, at: now)
     places[request.id] = request.model

@@ -28,7 +28,7 @@ extension Scheduler {
 
   /// Forms a batch of waiting requests, if memory has room for it beside the live ones.
   private mutating func form(_ model: Int, at now: Instant, _ plan: inout Plan) -> Int? {
-    let count = groupSize(model)
+    let count = groupSize(model, at: now)
     let profile = models[model].profile
     let samples =
       profile.maximumBatch > 1 ? models[model].queue.samples(ofFirst: count) : 1

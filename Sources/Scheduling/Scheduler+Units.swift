@@ -3,9 +3,11 @@ import Vocabulary
 extension Scheduler {
   /// The units that a run of a batch gets: all that are free, or fewer where that is better.
   ///
-  /// Two runs go side by side only if their weighted completions improve by more than they slow each
-  /// other down. Layers that scale with the units never gain by it (two equal jobs: both late instead
-  /// of one early); layers that do not scale give units away.
+  /// Two batches go side by side only if their weighted completions improve and the units are used no
+  /// worse, although they slow each other down. Batches that scale with the units never gain by it
+  /// (two equal jobs: both late instead of one early); those that do not scale give units away. What
+  /// counts is the whole rest of a batch: a single layer that does not scale is too short to fill
+  /// beside it.
   mutating func unitsFor(_ index: Int, layers: Range<Int>, at now: Instant) -> Int {
     guard options.executors > 1, models[batches[index].model].costs.isKnown else {
       return min(freeUnits, max(options.units / max(options.executors, 1), 1))
@@ -13,63 +15,92 @@ extension Scheduler {
     guard options.features.contains(.unitSplit) else {
       return running.isEmpty ? options.units : 0
     }
-    let alone = seconds(batches[index], layers: layers, units: options.units)
+    let batch = batches[index]
+    let alone = restSeconds(batch.model, batch.samples, from: batch.top.layer, options.units)
     guard running.isEmpty else {
-      let beside = seconds(batches[index], layers: layers, units: freeUnits) * (1 + interference)
-      return beside < secondsUntilFree(at: now) + alone ? freeUnits : 0
+      let beside =
+        restSeconds(batch.model, batch.samples, from: batch.top.layer, freeUnits)
+        * (1 + interference)
+      let isEfficient = beside * Double(freeUnits) <= alone * Double(options.units)
+      return isEfficient && beside < secondsUntilFree(at: now) + alone ? freeUnits : 0
     }
-    guard let partner = partner(of: index) else {
-      return fewestUnits(batches[index], layers, alone)
-    }
-    let own = batches[index].remaining
-    let (worth, other) = (batches[index].worth, partner.seconds)
-    var best = (worth + partner.worth) * own + partner.worth * other
-    var units = options.units
-    for share in 1..<max(options.units, 2) where share < options.units {
-      let slowdown = (1 + interference) * seconds(batches[index], layers: layers, units: share)
-      let first = own * slowdown / max(alone, 1e-12)
-      let rest = options.units - share
-      let second =
-        other * (1 + interference) * wholeSeconds(partner.model, partner.samples, units: rest)
-        / max(wholeSeconds(partner.model, partner.samples, units: options.units), 1e-12)
-      let sum = worth * first + partner.worth * second
-      if sum < best, max(first, second) < own + other { (best, units) = (sum, share) }
-    }
-    return units == options.units ? fewestUnits(batches[index], layers, alone) : units
+    let fewest = fewestUnits(batch, alone)
+    guard fewest == options.units, let partner = partner(of: index) else { return fewest }
+    return split(batch, alone, partner)
   }
 
-  /// What could run beside a batch: another live one that can go on, or the best that can begin.
-  private func partner(
-    of index: Int
-  ) -> (model: Int, samples: Int, seconds: Double, worth: Double)? {
+  /// The units for a batch beside a partner, or all of them.
+  private func split(_ batch: LiveBatch, _ alone: Double, _ partner: Partner) -> Int {
+    let (own, worth, other) = (batch.remaining, batch.worth, partner.seconds)
+    let otherAlone = restSeconds(partner.model, partner.samples, from: partner.layer, options.units)
+    // One after the other, in the better order.
+    var best =
+      (worth + partner.worth) * min(own, other)
+      + (own < other ? partner.worth * other : worth * own)
+    var units = options.units
+    for quarter in 1...3 {
+      let share = max(options.units * quarter / 4, 1)
+      let rest = options.units - share
+      guard rest > 0 else { continue }
+      let slow = 1 + interference
+      let first =
+        own * slow * restSeconds(batch.model, batch.samples, from: batch.top.layer, share)
+        / max(alone, 1e-12)
+      let second =
+        other * slow * restSeconds(partner.model, partner.samples, from: partner.layer, rest)
+        / max(otherAlone, 1e-12)
+      let sum = worth * first + partner.worth * second
+      // No more unit-seconds than one after the other: what waits behind must not pay for it.
+      let spent = Double(share) * first + Double(rest) * second
+      if sum < best, spent <= Double(options.units) * (own + other) { (best, units) = (sum, share) }
+    }
+    return units
+  }
+
+  /// What could run beside a batch.
+  private struct Partner {
+    var model: Int
+    var samples: Int
+    var layer: Int
+    var seconds: Double
+    var worth: Double
+  }
+
+  /// Another live batch that can go on, or the best of those that would be formed and can begin.
+  private func partner(of index: Int) -> Partner? {
     for other in batches.indices where other != index && batches[other].run == nil {
       let batch = batches[other]
       guard isResident(batch.model, layer: batch.top.layer) else { continue }
-      return (batch.model, batch.samples, batch.remaining, batch.worth)
+      return Partner(
+        model: batch.model, samples: batch.samples, layer: batch.top.layer,
+        seconds: batch.remaining, worth: batch.worth)
     }
-    let own = batches[index].model
-    for model in agenda.models where model != own && summaries[model].canBegin {
+    for model in agenda.models where model != batches[index].model && summaries[model].canBegin {
       let summary = summaries[model]
       guard models[model].costs.isKnown, summary.samples > 0 else { continue }
-      return (model, summary.samples, serviceSeconds(summary), summary.worth)
+      return Partner(
+        model: model, samples: summary.samples, layer: 0, seconds: serviceSeconds(summary),
+        worth: summary.worth)
     }
     return nil
   }
 
-  /// Seconds of a whole network layer by layer.
-  private func wholeSeconds(_ model: Int, _ samples: Int, units: Int) -> Double {
+  /// Seconds of some samples through the layers of a network from one on.
+  private func restSeconds(_ model: Int, _ samples: Int, from layer: Int, _ units: Int) -> Double {
     var total = 0.0
-    for layer in models[model].weights.indices {
+    for layer in layer..<models[model].weights.count {
       total += models[model].costs.seconds(layer: layer, batch: samples, units: units)
     }
     return total
   }
 
-  /// The fewest units with which a run takes hardly longer than with all.
-  private func fewestUnits(_ batch: LiveBatch, _ layers: Range<Int>, _ alone: Double) -> Int {
+  /// The fewest units, halving them, with which the rest of a batch takes hardly longer than with all.
+  private func fewestUnits(_ batch: LiveBatch, _ alone: Double) -> Int {
     var units = options.units
-    while units > 1, seconds(batch, layers: layers, units: units - 1) <= alone * 1.02 {
-      units -= 1
+    while units > 1,
+      restSeconds(batch.model, batch.samples, from: batch.top.layer, units / 2) <= alone * 1.02
+    {
+      units /= 2
     }
     return min(units, freeUnits)
   }

@@ -55,6 +55,9 @@ public struct Scheduler: Policy {
   /// How much slower runs are beside another one.
   var interference: Double
   var agenda = Agenda()
+  /// Seconds between arrivals of all models, smoothed.
+  var meanGap = 0.0
+  var lastArrival: Instant?
   var nextBatch: UInt64 = 0
   var nextRun: UInt64 = 0
   var nextPageIn: UInt64 = 0

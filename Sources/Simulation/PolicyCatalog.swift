@@ -24,7 +24,7 @@ public enum PolicyCatalog {
   public static let ablations: [Entry] = [
     ablation("no-prefetch", without: .prefetch), ablation("no-belady", without: .belady),
     ablation("no-layer-batches", without: .layerBatches), ablation("no-groups", without: .groups),
-    ablation("no-order", without: .order), ablation("no-unit-split", without: .unitSplit),
+    ablation("no-order", without: .order), sideBySide,
     ablation("no-merge", without: .merge), ablation("no-preemption", without: .preemption),
   ]
 
@@ -47,11 +47,21 @@ public enum PolicyCatalog {
     }
   }
 
+  /// Ours with two executors, so that the unit dispatcher can put batches side by side.
+  private static let sideBySide = Entry(
+    name: "stowage-side-by-side", summary: "ours with runs of two batches at a time",
+    isPlanned: true
+  ) {
+    var options = options(for: $0)
+    options.executors = min(options.units, 2)
+    return Scheduler(options)
+  }
+
   /// The options of our scheduler for a workload.
   static func options(for workload: Workload) -> SchedulerOptions {
     let device = workload.device
     return SchedulerOptions(
-      units: device.units, executors: min(device.units, 2), budget: workload.budget,
+      units: device.units, executors: 1, budget: workload.budget,
       pageBytes: device.page, linkRate: device.link.gigabytesPerSecond * 1e9,
       linkLatency: .nanoseconds(Int64(device.link.latencyMicroseconds * 1e3)),
       interference: device.interference)

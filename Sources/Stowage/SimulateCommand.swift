@@ -47,9 +47,9 @@ struct SimulateCommand: ParsableCommand {
     let file: WorkloadFile = try decode(path)
     let folder = URL(fileURLWithPath: path).deletingLastPathComponent()
     var played = try file.workload(
-      device: { try decode(folder.appendingPathComponent($0).path) },
-      network: { try decode(folder.appendingPathComponent($0).path) },
-      trace: { try readTrace(folder.appendingPathComponent($0).path) })
+      device: { try decode(URL(fileURLWithPath: $0, relativeTo: folder).path) },
+      network: { try decode(URL(fileURLWithPath: $0, relativeTo: folder).path) },
+      trace: { try readTrace(URL(fileURLWithPath: $0, relativeTo: folder).path) })
     played.seed = seed ?? played.seed
     let reports = try chosen(file).map { Comparison.report(played, under: $0) }
     try show(reports)
