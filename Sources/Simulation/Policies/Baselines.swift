@@ -1,5 +1,7 @@
 extension PolicyCatalog {
-  /// What we are compared with. All see the same cost tables; those marked as reconstructed are our
+  /// What we are compared with.
+  ///
+  /// All see the same cost tables; those marked as reconstructed are our
   /// reading of work whose full text is not public.
   public static let baselines: [Entry] = [
     noBatching, fixedBatch, dynamicBatching, timeSliced, barm, thesis, lazyBatching, dvaBatch,

@@ -11,8 +11,9 @@ extension PolicyCatalog {
   }
 
   /// iGniter (Xu et al., IEEE TPDS 2023, arXiv 2211.01713): each model its own share of the units, as
-  /// large as its batch needs to take half the target; memory is not managed. With fewer units than
-  /// models some share one.
+  /// large as its batch needs to take half the target; memory is not managed.
+  ///
+  /// With fewer units than models some share one.
   static let igniter = baseline("igniter", "a share of the units per model by its target") {
     workload in
     let units = workload.device.units

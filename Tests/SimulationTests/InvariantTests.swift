@@ -1,0 +1,77 @@
+import Foundation
+import Simulation
+import Testing
+
+private let root = URL(fileURLWithPath: #filePath)
+  .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+
+private func decode<Value: Decodable>(_ path: String, below folder: URL) throws -> Value {
+  try JSONDecoder().decode(
+    Value.self, from: Data(contentsOf: URL(fileURLWithPath: path, relativeTo: folder)))
+}
+
+/// The mixed workload of Examples with a seed, a length and troubles of its own.
+private func workload(seed: Int, seconds: Double, troubled: Bool) throws -> Workload {
+  let folder = root.appendingPathComponent("Examples/workloads")
+  var file: WorkloadFile = try decode("mix.json", below: folder)
+  file.seed = UInt64(seed)
+  file.seconds = seconds
+  if troubled {
+    var faults = Workload.Faults()
+    faults.runFailure = 0.02
+    faults.cancellation = 0.1
+    faults.linkSpeed = [1, 0.3]
+    faults.removesModel = seed % 5 == 0
+    file.faults = faults
+    for index in file.models.indices where seed % 3 == 0 {
+      file.models[index].arrivals.process = .burst
+      file.models[index].arrivals.count = 6
+    }
+  }
+  return try file.workload(
+    device: { try decode($0, below: folder) }, network: { try decode($0, below: folder) },
+    trace: { _ in [] })
+}
+
+@Suite("Simulation")
+struct InvariantTests {
+  @Test("Faults, bursts and cancellations break no invariant", arguments: 0..<100)
+  func troubles(block: Int) throws {
+    for seed in block * 10..<block * 10 + 10 {
+      let workload = try workload(seed: seed, seconds: 0.3, troubled: true)
+      let entry = PolicyCatalog.stowage
+      var simulator = Simulator(
+        workload, policy: entry.make(workload), named: entry.name, isPlanned: entry.isPlanned)
+      let report = simulator.run()
+      #expect(report.violations.isEmpty, "seed \(seed): \(report.violations)")
+      #expect(report.arrived == report.answered + report.rejected, "seed \(seed)")
+    }
+  }
+
+  @Test("Every policy answers everything when nothing goes wrong", arguments: 0..<3)
+  func policies(seed: Int) throws {
+    let workload = try workload(seed: seed, seconds: 2, troubled: false)
+    for entry in PolicyCatalog.standard {
+      var simulator = Simulator(
+        workload, policy: entry.make(workload), named: entry.name, isPlanned: entry.isPlanned)
+      let report = simulator.run()
+      #expect(report.violations.isEmpty, "\(entry.name), seed \(seed): \(report.violations)")
+      #expect(
+        report.arrived == report.answered + report.rejected, "\(entry.name), seed \(seed)")
+    }
+  }
+
+  @Test("The same seed gives the same report")
+  func determinism() throws {
+    func report() throws -> Report {
+      let workload = try workload(seed: 4, seconds: 3, troubled: true)
+      let entry = PolicyCatalog.stowage
+      var simulator = Simulator(
+        workload, policy: entry.make(workload), named: entry.name, isPlanned: entry.isPlanned)
+      return simulator.run()
+    }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = .sortedKeys
+    #expect(try encoder.encode(report()) == encoder.encode(report()))
+  }
+}
