@@ -33,7 +33,8 @@ enum Metadata {
     return ok(json)
   }
 
-  /// Whether requests are taken: 200 or 503, with a body in both cases, which KServe's client reads.
+  /// Whether requests are taken: 200 or 503, with a body in both cases, which KServe's client
+  /// reads.
   static func ready(_ isReady: Bool) -> Response {
     var json = JSONWriter()
     json.open("{")

@@ -5,7 +5,8 @@ import Threads
 /// Keeps the constants of one model in the form that its kernels read, layer by layer.
 ///
 /// A backend asks for a place under a name when it makes a kernel, and reads from it while it runs.
-/// In between the bytes may leave memory and come back: a store over a file lets a pager decide when.
+/// In between the bytes may leave memory and come back: a store over a file lets a pager decide
+/// when.
 public protocol WeightStore: AnyObject, Sendable {
   /// The place of a constant, which stays where it is while the store lives and is only read.
   ///

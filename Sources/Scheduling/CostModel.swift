@@ -2,8 +2,8 @@ import Vocabulary
 
 /// How long the layers of one model take: a measured table, corrected by what runs take.
 ///
-/// Times are seconds. A run's time divided by its prediction moves a factor per layer (which layer is
-/// slower than the table says) and one for the model (how fast the device is now).
+/// Times are seconds. A run's time divided by its prediction moves a factor per layer (which layer
+/// is slower than the table says) and one for the model (how fast the device is now).
 struct CostModel: Sendable {
   private let tables: [LayerCost]
   /// Measured time over table time, per layer.

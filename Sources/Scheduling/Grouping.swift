@@ -3,8 +3,8 @@
 /// The s-batch problem: with `time(k)` for a group of k, the sum of completion times is
 /// `G[n] = min over k of (n + others) * time(k) + G[n - k]`, because everybody who waits, also for
 /// other models, waits for the group in front. With a fixed cost per group the groups fall in size
-/// (T = 1 + k, ten requests: 4, 3, 2, 1); without one the groups are single; with a large one there is
-/// one group. Exact when all are present and all of a group finish together.
+/// (T = 1 + k, ten requests: 4, 3, 2, 1); without one the groups are single; with a large one there
+/// is one group. Exact when all are present and all of a group finish together.
 enum Grouping {
   /// The size of the first group.
   ///

@@ -4,8 +4,8 @@ import Vocabulary
 struct LiveBatch: Sendable {
   /// Samples that have come equally far.
   ///
-  /// The cohorts of a batch form a stack: late arrivals are put on top, run until they have caught up
-  /// with those below, and join them.
+  /// The cohorts of a batch form a stack: late arrivals are put on top, run until they have caught
+  /// up with those below, and join them.
   struct Cohort: Sendable {
     var samples: Range<Int>
     /// The segment of the batch's program.

@@ -89,7 +89,8 @@ public struct LayerCost: Sendable, Equatable {
     self.init(batches: batches, units: units, seconds: durations.map(\.inSeconds))
   }
 
-  /// A straight line, whatever the units: a call takes `fixed` and then `perSample` for each sample.
+  /// A straight line, whatever the units: a call takes `fixed` and then `perSample` for each
+  /// sample.
   public init(fixed: Duration, perSample: Duration) {
     self.init(batches: [1, 2], units: [1], durations: [fixed + perSample, fixed + perSample * 2])
   }

@@ -33,7 +33,8 @@ struct Candidate: Sendable {
 
   var source: Source
   var priority: Int
-  /// Smaller goes first among equals in priority: starved and urgent ones have moments, others none.
+  /// Smaller goes first among equals in priority: starved and urgent ones have moments, others
+  /// none.
   var urgency: Instant
   /// Worth per second until it is answered: larger goes first.
   var value: Double
@@ -48,15 +49,17 @@ struct Candidate: Sendable {
   }
 }
 
-/// Weights of the order, found by simulation (Benchmarks/Results/scheduling.md); halving or doubling
-/// any of them changes mean latencies by less than 10 %.
+/// Weights of the order, found by simulation (Benchmarks/Results/scheduling.md); halving or
+/// doubling any of them changes mean latencies by less than 10 %.
 private enum Tuning {
-  /// Plain worth per second starves what is large: with waiting times in it the 99th percentile halves.
+  /// Plain worth per second starves what is large: with waiting times in it the 99th percentile
+  /// halves.
   static let aging = 16.0
-  /// A live batch is overtaken only by what is worth this many times as much per second, because the
-  /// weights and activations of both are in memory meanwhile.
+  /// A live batch is overtaken only by what is worth this many times as much per second, because
+  /// the weights and activations of both are in memory meanwhile.
   static let persistence = 2.0
-  /// Requests that will have come when the backlog is worked off, and all that then waits with them.
+  /// Requests that will have come when the backlog is worked off, and all that then waits with
+  /// them.
   static let future = 30.0
 }
 
@@ -64,8 +67,9 @@ extension Scheduler {
   /// Looks at everything that could run: fills the agenda and returns the best candidate that can
   /// begin now.
   ///
-  /// By Smith's rule the best is the one with the largest worth per second; a batch whose weights are
-  /// resident takes less time, so the order favours what is in memory without a rule of its own.
+  /// By Smith's rule the best is the one with the largest worth per second; a batch whose weights
+  /// are resident takes less time, so the order favours what is in memory without a rule of its
+  /// own.
   mutating func choose(at now: Instant) -> Candidate? {
     var ready: Candidate?
     var (first, second): (Candidate?, Candidate?) = (nil, nil)
@@ -159,13 +163,14 @@ extension Scheduler {
         / max(serviceSeconds(summary), 1e-9), canBegin: summary.canBegin)
   }
 
-  /// What waiting adds to a candidate's value: much, once it has waited as long as all that waits takes.
+  /// What waiting adds to a candidate's value: much, once it has waited as long as all that waits
+  /// takes.
   private func aging(since oldest: Instant, at now: Instant) -> Double {
     1 + Tuning.aging * (now - oldest).inSeconds / max(agenda.totalSeconds, 1e-6)
   }
 
-  /// When a candidate should have begun: its arrival when arrival decides or it has waited too long,
-  /// otherwise never.
+  /// When a candidate should have begun: its arrival when arrival decides or it has waited too
+  /// long, otherwise never.
   private func urgency(
     oldest: Instant, latestStart: Instant, _ byArrival: Bool, at now: Instant
   ) -> Instant {

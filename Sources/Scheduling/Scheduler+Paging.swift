@@ -12,9 +12,9 @@ extension Scheduler {
 
   /// Keeps the link busy with the weights that are needed next.
   ///
-  /// Weights come in for the live batches first, then for the batches that would be formed next. Room
-  /// is made only by evicting what is needed later than what comes in, so that paging ahead never
-  /// costs a page that would have to come back sooner.
+  /// Weights come in for the live batches first, then for the batches that would be formed next.
+  /// Room is made only by evicting what is needed later than what comes in, so that paging ahead
+  /// never costs a page that would have to come back sooner.
   mutating func feedLink(at now: Instant, _ plan: inout Plan) {
     guard budget != nil else { return }
     let depth = options.features.contains(.prefetch) ? Self.linkDepth : 1
@@ -227,8 +227,8 @@ extension Scheduler {
     }
   }
 
-  /// The resident layer that was used longest ago, of those that are not needed within some seconds:
-  /// without that bound two layers could evict each other for ever.
+  /// The resident layer that was used longest ago, of those that are not needed within some
+  /// seconds: without that bound two layers could evict each other for ever.
   private mutating func leastRecent(
     neededAfter seconds: Double, keeping kept: Kept?
   ) -> (model: Int, layer: Int)? {

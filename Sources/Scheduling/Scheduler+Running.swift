@@ -175,8 +175,8 @@ extension Scheduler {
 
   /// Sets memory aside for a run; false when it must wait for other batches or for page-ins.
   ///
-  /// While chunks follow, the most that the segment needs is kept; in its last chunk what the layers
-  /// no longer need is given to the weights that come next.
+  /// While chunks follow, the most that the segment needs is kept; in its last chunk what the
+  /// layers no longer need is given to the weights that come next.
   private mutating func setMemoryAside(
     _ index: Int, layers: Range<Int>, at now: Instant, _ plan: inout Plan
   ) -> Bool {

@@ -3,11 +3,11 @@ import Vocabulary
 extension Scheduler {
   /// The units that a run of a batch gets: all that are free, or fewer where that is better.
   ///
-  /// Two batches go side by side only if their weighted completions improve and the units are used no
-  /// worse, although they slow each other down. Batches that scale with the units never gain by it
-  /// (two equal jobs: both late instead of one early); those that do not scale give units away. What
-  /// counts is the whole rest of a batch: a single layer that does not scale is too short to fill
-  /// beside it.
+  /// Two batches go side by side only if their weighted completions improve and the units are used
+  /// no worse, although they slow each other down. Batches that scale with the units never gain by
+  /// it (two equal jobs: both late instead of one early); those that do not scale give units away.
+  /// What counts is the whole rest of a batch: a single layer that does not scale is too short to
+  /// fill beside it.
   mutating func unitsFor(_ index: Int, layers: Range<Int>, at now: Instant) -> Int {
     guard options.executors > 1, models[batches[index].model].costs.isKnown else {
       return min(freeUnits, max(options.units / max(options.executors, 1), 1))
@@ -94,7 +94,8 @@ extension Scheduler {
     return total
   }
 
-  /// The fewest units, halving them, with which the rest of a batch takes hardly longer than with all.
+  /// The fewest units, halving them, with which the rest of a batch takes hardly longer than with
+  /// all.
   private func fewestUnits(_ batch: LiveBatch, _ alone: Double) -> Int {
     var units = options.units
     while units > 1,

@@ -20,10 +20,10 @@ enum Bounds {
 
   /// Lower bounds of makespan and mean latency in seconds, from work and from the link.
   ///
-  /// Work: every sample takes at least its share of the best batch on all units; the mean is that of
-  /// the shortest-first order of these shares with release dates ignored, and no less than the mean
-  /// time alone. Link: the weights of every model that is asked come in at least once, as nothing is
-  /// resident at first; its first request waits for them and for the last layer.
+  /// Work: every sample takes at least its share of the best batch on all units; the mean is that
+  /// of the shortest-first order of these shares with release dates ignored, and no less than the
+  /// mean time alone. Link: the weights of every model that is asked come in at least once, as
+  /// nothing is resident at first; its first request waits for them and for the last layer.
   static func seconds(_ workload: Workload) -> (makespan: Double, mean: Double) {
     let requests = workload.requests()
     guard let first = requests.first, let last = requests.last else { return (0, 0) }

@@ -1,10 +1,11 @@
 import Scheduling
 
-/// The memory of the simulated device: what of each layer is resident, and the activations of batches.
+/// The memory of the simulated device: what of each layer is resident, and the activations of
+/// batches.
 ///
-/// Of each layer a prefix is resident. Weights that a plan manages come and go as it says; what runs
-/// touch without having been paged in is faulted in, and the layer used longest ago goes, as a kernel
-/// or a driver does it.
+/// Of each layer a prefix is resident. Weights that a plan manages come and go as it says; what
+/// runs touch without having been paged in is faulted in, and the layer used longest ago goes, as a
+/// kernel or a driver does it.
 struct DeviceMemory {
   /// Bytes of weights by model and layer.
   let weights: [[Int]]

@@ -92,8 +92,8 @@ public struct DeviceProfile: Sendable, Codable {
 
   /// Fault batches, and seconds, of faulting weights in by a run on some units.
   ///
-  /// `faults = faultsPerBlock × ⌈bytes / block⌉`, handled `min(fault batch, faults per unit × units)`
-  /// at a time: few units keep few faults outstanding (Kim et al., ASPLOS 2020).
+  /// `faults = faultsPerBlock × ⌈bytes / block⌉`, handled `min(fault batch, faults per unit ×
+  /// units)` at a time: few units keep few faults outstanding (Kim et al., ASPLOS 2020).
   func demandCost(_ bytes: Int, units: Int) -> (faultBatches: Int, seconds: Double) {
     let blocks = (Double(bytes) / (demand.blockMegabytes * 1_048_576)).rounded(.up)
     let together = max(min(demand.faultBatch, demand.faultsPerUnit * Double(units)), 1)

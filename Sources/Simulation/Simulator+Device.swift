@@ -28,8 +28,8 @@ extension Simulator {
     }
   }
 
-  /// Counts the activations of a batch anew: every sample holds what lives at its border, those in a
-  /// kernel call hold what goes in, what comes out, and scratch.
+  /// Counts the activations of a batch anew: every sample holds what lives at its border, those in
+  /// a kernel call hold what goes in, what comes out, and scratch.
   private mutating func settle(_ id: BatchID, running: (layer: Int, run: Run)? = nil) {
     guard var batch = batches[id] else { return }
     let profile = workload.models[batch.model].profile

@@ -4,8 +4,8 @@ import Vocabulary
 /// Plays a workload under one policy: discrete events, a virtual clock, chance from a seed.
 ///
 /// Runs go layer by layer: weights that are not there are faulted in over the link, then the layer
-/// computes. Page-ins of plans go over the same link, one after another. At every event the invariants
-/// are checked; a violation is reported with its moment.
+/// computes. Page-ins of plans go over the same link, one after another. At every event the
+/// invariants are checked; a violation is reported with its moment.
 public struct Simulator {
   /// What can be due.
   enum Happening {

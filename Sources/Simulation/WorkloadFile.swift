@@ -1,7 +1,8 @@
 import Scheduling
 import Vocabulary
 
-/// A workload as it stands in a JSON file; networks and devices stand in files of their own or inline.
+/// A workload as it stands in a JSON file; networks and devices stand in files of their own or
+/// inline.
 public struct WorkloadFile: Sendable, Codable {
   /// A model of the file.
   public struct Model: Sendable, Codable {
@@ -131,8 +132,8 @@ public struct WorkloadFile: Sendable, Codable {
       target: model.targetMilliseconds.map { .nanoseconds(Int64($0 * 1e6)) })
   }
 
-  /// Multiplies all rates so that the samples that come, each at its cost in the best batch, keep the
-  /// device busy for the wanted share of the time.
+  /// Multiplies all rates so that the samples that come, each at its cost in the best batch, keep
+  /// the device busy for the wanted share of the time.
   private func scale(_ models: inout [Workload.Model], to load: Double, units: Int) {
     var busy = 0.0
     for model in models {

@@ -82,7 +82,8 @@ struct SimulateCommand: ParsableCommand {
     }
   }
 
-  /// The first column of a CSV file, in seconds; lines that do not begin with a number are passed over.
+  /// The first column of a CSV file, in seconds; lines that do not begin with a number are passed
+  /// over.
   private func readTrace(_ path: String) throws -> [Double] {
     guard let data = FileManager.default.contents(atPath: path) else {
       throw ValidationError("The trace \(path) cannot be read.")

@@ -35,7 +35,8 @@ private final class Start: Sendable {
   }
 }
 
-/// A top-level function: a closure literal inside `main` would inherit the main actor and trap here.
+/// A top-level function: a closure literal inside `main` would inherit the main actor and trap
+/// here.
 private func enterThread(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
   guard let argument else { return nil }
   let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()

@@ -71,7 +71,8 @@ struct HostileRequestTests {
     Refusal("an input as number", #"{"inputs":[1]}"#, says: "'inputs[0]' must be an object"),
     Refusal(
       "nested too deep",
-      #"{"inputs":[],"x":\#(String(repeating: "[", count: 120) + String(repeating: "]", count: 120))}"#,
+      #"{"inputs":[],"x":"# + String(repeating: "[", count: 120)
+        + String(repeating: "]", count: 120) + "}",
       says: "deeper than any request needs"),
     Refusal(
       "two hundred thousand brackets",

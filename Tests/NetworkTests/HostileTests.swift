@@ -2,7 +2,8 @@ import Network
 import Testing
 import Vocabulary
 
-/// Bytes that no decent client sends, and what they are answered with; 0 stands for no answer at all.
+/// Bytes that no decent client sends, and what they are answered with; 0 stands for no answer at
+/// all.
 struct HostileCase: Sendable, CustomTestStringConvertible {
   let name: String
   let text: String

@@ -302,7 +302,8 @@ struct ServerTests {
         client.send(get)
         #expect(client.answer()?.status == 200)
       }
-      // The optimiser would let go of the clients, and so of their connections, after their last use.
+      // The optimiser would let go of the clients, and so of their connections, after their last
+      // use.
       withExtendedLifetime(first) {
         #expect(TestClient(port: server.port).answer()?.status == 503)
       }

@@ -43,7 +43,7 @@ struct ClassTableTests {
   func answers() throws {
     let json =
       Array(
-        #"{"model_name":"m","model_version":"1","outputs":[{"name":"a","datatype":"INT8","shape":[2],"#
+        #"{"model_name":"m","outputs":[{"name":"a","datatype":"INT8","shape":[2],"#
           .utf8)
       + Array(#""parameters":{"binary_data_size":2}},{"name":"b","datatype":"BOOL","#.utf8)
       + Array(#""shape":[2],"data":[true,false]},{"name":"c","datatype":"BYTES","shape":[1],"#.utf8)

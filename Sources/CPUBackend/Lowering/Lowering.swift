@@ -5,8 +5,8 @@ import Vocabulary
 
 /// Makes a plan of a program: chooses a kernel for each node and a layout for each value.
 ///
-/// The choices depend on the program and its shapes, never on the number of samples, so that a batch
-/// can go on in another plan than the one it began in.
+/// The choices depend on the program and its shapes, never on the number of samples, so that a
+/// batch can go on in another plan than the one it began in.
 struct Lowering {
   let model: CPUModel
   let program: Program

@@ -1,7 +1,7 @@
 /// An instance with its kernels chosen and its large layers cut into tiles, in flat arrays.
 ///
-/// A tile is a layer of its own here: it holds the whole input until the last tile has run, and adds
-/// its share of the output. Everything behind this type therefore knows only chains of layers.
+/// A tile is a layer of its own here: it holds the whole input until the last tile has run, and
+/// adds its share of the output. Everything behind this type therefore knows only chains of layers.
 struct Chain: Sendable {
   /// Where a link of the chain comes from.
   struct Origin: Sendable, Equatable {
@@ -30,7 +30,8 @@ struct Chain: Sendable {
   let objective: Instance.Objective
   let page: Double?
 
-  /// Sums of sizes are right to a few units of the last place: a thousandth of a byte is no overflow.
+  /// Sums of sizes are right to a few units of the last place: a thousandth of a byte is no
+  /// overflow.
   static let tolerance = 1e-9
 
   var count: Int { weights.count }
@@ -84,7 +85,8 @@ struct Chain: Sendable {
       })
   }
 
-  /// The chain that no choice of kernels can beat: of each layer the least weights, scratch and times.
+  /// The chain that no choice of kernels can beat: of each layer the least weights, scratch and
+  /// times.
   init(cheapest instance: Instance) {
     var relaxed = instance
     for (index, layer) in instance.layers.enumerated() where layer.kernels.count > 1 {

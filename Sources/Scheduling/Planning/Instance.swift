@@ -3,8 +3,9 @@
 ///
 /// What a plan has to respect: steps run one after another, a step takes samples of one border
 /// through one layer, and while it runs the memory holds all resident weights, the activations of
-/// every sample at its border, and the step's own output. The network's input waits outside; the last
-/// layer's output leaves at once. The link carries one page-in at a time; dropping weights is free.
+/// every sample at its border, and the step's own output. The network's input waits outside; the
+/// last layer's output leaves at once. The link carries one page-in at a time; dropping weights is
+/// free.
 public struct Instance: Sendable, Equatable {
   /// What is to be as small as possible.
   public enum Objective: String, Sendable, CaseIterable {
@@ -152,10 +153,11 @@ public enum PlanningError: Error, Equatable, CustomStringConvertible {
       let advice =
         canTile
         ? "Raise memory_mb to at least that."
-        : "Raise memory_mb to at least that, or give page_mb so that the layer can be cut into tiles."
+        : "Raise memory_mb to at least that, or give page_mb to cut the layer into tiles."
       return
-        "\(title) needs \(bytes) bytes (\(Decimals.text(needed, places: 6)) MB) for its weights, one "
-        + "sample and its output, but memory_mb is \(Decimals.text(memory, places: 6)). \(advice)"
+        "\(title) needs \(bytes) bytes (\(Decimals.text(needed, places: 6)) MB) for its weights, "
+        + "one sample and its output, "
+        + "but memory_mb is \(Decimals.text(memory, places: 6)). \(advice)"
     }
   }
 }

@@ -6,8 +6,8 @@ struct Visit: Sendable, Equatable {
 
 /// The order of steps as nested loops: groups, segments, chunks, layers, layer batches.
 ///
-/// A small chunk keeps few activations and reads weights often; a large one the other way round. The
-/// loop nest is what an executor can follow, and what the planner searches.
+/// A small chunk keeps few activations and reads weights often; a large one the other way round.
+/// The loop nest is what an executor can follow, and what the planner searches.
 struct LoopNest: Sendable, Equatable {
   /// Consecutive layers run depth first with one chunk size.
   struct Segment: Sendable, Equatable {

@@ -2,8 +2,8 @@
 ///
 /// A segment that runs `samples / chunk` times reads its weights once when they fit beside the
 /// activations, and otherwise again for every chunk, less what stays. Its price is its computing
-/// time plus `weight` times its link time: 1 is exact without prefetch; with it, the cheapest plan is
-/// found for some price between 0 (the link hides behind computing) and 1 (nothing hides).
+/// time plus `weight` times its link time: 1 is exact without prefetch; with it, the cheapest plan
+/// is found for some price between 0 (the link hides behind computing) and 1 (nothing hides).
 struct NestProgramme {
   let chain: Chain
   /// Samples of the group.

@@ -1,9 +1,9 @@
 /// The best plan of a tiny instance, by exhaustive search.
 ///
-/// A* over what is left to do: how many samples stand at each border, which layers are resident, what
-/// the link is still busy with. Between two steps at most one transfer is under way, because one that
-/// would begin later can as well be listed under the next step. A state with the same samples and
-/// layers is dropped when another one is no worse even after waiting for its link.
+/// A* over what is left to do: how many samples stand at each border, which layers are resident,
+/// what the link is still busy with. Between two steps at most one transfer is under way, because
+/// one that would begin later can as well be listed under the next step. A state with the same
+/// samples and layers is dropped when another one is no worse even after waiting for its link.
 ///
 /// Exact for weights that come and go whole; the number of states grows exponentially, so a limit
 /// bounds the search.

@@ -6,7 +6,8 @@ import Vocabulary
 /// 1. Dynamic programming proposes loop nests for several prices of the link (`NestProgramme`).
 /// 2. Each is laid out in time with Belady's rule and prefetch (`Timeline`); the best one wins.
 /// 3. Unless it has to be `.quick`, local search improves it (`NestImprovement`).
-/// 4. With `.thorough`, an instance that is small enough is searched exhaustively instead (`Oracle`).
+/// 4. With `.thorough`, an instance that is small enough is searched exhaustively instead
+/// (`Oracle`).
 ///
 /// The same instance always gives the same plan.
 public enum Planner {
@@ -96,7 +97,8 @@ public enum Planner {
     }
   }
 
-  /// The sentence for an instance that cannot run: the layer that needs most, with its least kernel.
+  /// The sentence for an instance that cannot run: the layer that needs most, with its least
+  /// kernel.
   static func misfit(of instance: Instance) -> PlanningError {
     var worst = (layer: 0, needed: 0.0)
     for (index, layer) in instance.layers.enumerated() {

@@ -1,8 +1,8 @@
 /// Steps with what is dropped and brought in for each, in the order in which it happens.
 ///
 /// The one place where planned times come from, whoever made the plan: a step starts when the step
-/// before it is over and its weights are there; a transfer starts when the link is free and the step
-/// before the one it stands under is over.
+/// before it is over and its weights are there; a transfer starts when the link is free and the
+/// step before the one it stands under is over.
 struct Script: Sendable {
   /// Megabytes of a layer of the chain.
   struct Amount: Sendable, Equatable {
@@ -60,8 +60,8 @@ struct Script: Sendable {
 }
 
 extension Timeline {
-  /// The steps with their drops and loads: weights are dropped as late as the room allows, those that
-  /// are never used again first, then those whose next use is farthest.
+  /// The steps with their drops and loads: weights are dropped as late as the room allows, those
+  /// that are never used again first, then those whose next use is farthest.
   func script(_ chain: Chain) -> Script {
     var next = Array(repeating: Int.max, count: visits.count)
     var upcoming = Array(repeating: Int.max, count: chain.count)

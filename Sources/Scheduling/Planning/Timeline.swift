@@ -1,10 +1,10 @@
 /// What is resident when and what the link carries when, for a given order of steps.
 ///
 /// The order fixes what activations take in every step; the rest of the memory is room for weights.
-/// For each step in turn, as much of its layer as fits stays from the layer's previous step, nearest
-/// next use first: with pages of one size this is Belady's rule ("A study of replacement algorithms
-/// for a virtual-storage computer", 1966). What does not stay is paged in as soon as the link is free
-/// and the room until its use suffices.
+/// For each step in turn, as much of its layer as fits stays from the layer's previous step,
+/// nearest next use first: with pages of one size this is Belady's rule ("A study of replacement
+/// algorithms for a virtual-storage computer", 1966). What does not stay is paged in as soon as the
+/// link is free and the room until its use suffices.
 struct Timeline {
   /// One transfer of the plan.
   struct Load {
@@ -116,7 +116,8 @@ struct Timeline {
   ) -> Double {
     var left = missing
     if chain.prefetch {
-      // Room only shrinks on the way back from the use, so the first step that has some is found so.
+      // Room only shrinks on the way back from the use, so the first step that has some is found
+      // so.
       var first = use
       let earliest = max(previous[use] + 1, window == .max ? 0 : use - window)
       var least = Double.infinity

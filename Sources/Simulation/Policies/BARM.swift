@@ -4,11 +4,11 @@ import Vocabulary
 extension PolicyCatalog {
   /// BARM, reconstructed (Liu et al., IEEE TPDS 33, 2022; only the abstract is public).
   ///
-  /// All models run side by side, one request each. Compute units go where they save most time, page
-  /// faults included: a faulting run gains by more units because each keeps only so many faults
-  /// outstanding, and larger *fault batches* cost less per fault (its "batch" is the fault batch of
-  /// Kim et al., ASPLOS 2020, not the inference batch). Memory is divided into quotas that hold at
-  /// least the largest layer, so that no model evicts another one's pages.
+  /// All models run side by side, one request each. Compute units go where they save most time,
+  /// page faults included: a faulting run gains by more units because each keeps only so many
+  /// faults outstanding, and larger *fault batches* cost less per fault (its "batch" is the fault
+  /// batch of Kim et al., ASPLOS 2020, not the inference batch). Memory is divided into quotas that
+  /// hold at least the largest layer, so that no model evicts another one's pages.
   static let barm = baseline("barm", "BARM, reconstructed: fault batches, quotas, side by side") {
     workload in
     BaselineRules(

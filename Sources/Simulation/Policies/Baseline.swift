@@ -1,7 +1,8 @@
 import Scheduling
 import Vocabulary
 
-/// The machinery that the baselines share: queues, batches, cohorts; `BaselineRules` tell them apart.
+/// The machinery that the baselines share: queues, batches, cohorts; `BaselineRules` tell them
+/// apart.
 ///
 /// It knows what the papers' systems know, no more: of memory it sees only what it manages itself.
 struct Baseline: Policy {

@@ -43,7 +43,8 @@ struct BaselineRules: Sendable {
   enum Units: Sendable {
     /// One run at a time gets all.
     case all
-    /// Runs of several models side by side; each unit goes where it saves most time, faults included.
+    /// Runs of several models side by side; each unit goes where it saves most time, faults
+    /// included.
     case marginal
     /// Partitions: the units of each, and the partition of each model.
     case partitions(units: [Int], ofModel: [Int])

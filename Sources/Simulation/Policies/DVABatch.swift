@@ -1,9 +1,9 @@
 import Scheduling
 
 extension PolicyCatalog {
-  /// DVABatch (Cui et al., USENIX ATC 2022): networks in stages; at stage borders a batch can stretch
-  /// by late arrivals, and batches are no larger than where the time per sample becomes flat (its
-  /// split); first come, first served; page faults.
+  /// DVABatch (Cui et al., USENIX ATC 2022): networks in stages; at stage borders a batch can
+  /// stretch by late arrivals, and batches are no larger than where the time per sample becomes
+  /// flat (its split); first come, first served; page faults.
   static let dvaBatch = baseline("dva-batch", "stages that stretch and split, page faults") {
     workload in
     let limits = BaselineRules.batchLimits(workload)

@@ -1,8 +1,8 @@
 import Scheduling
 
 extension PolicyCatalog {
-  /// gpulet (Choi et al., USENIX ATC 2022, arXiv 2109.01611): at most two partitions of the units, the
-  /// largest batch that takes half the target, models in turn inside a partition; memory is not
+  /// gpulet (Choi et al., USENIX ATC 2022, arXiv 2109.01611): at most two partitions of the units,
+  /// the largest batch that takes half the target, models in turn inside a partition; memory is not
   /// managed.
   static let gpulet = baseline("gpulet", "two partitions, batches by half the target") { workload in
     let units = workload.device.units
@@ -10,8 +10,8 @@ extension PolicyCatalog {
     return partitioned(workload, sizes: sizes, order: .roundRobin)
   }
 
-  /// iGniter (Xu et al., IEEE TPDS 2023, arXiv 2211.01713): each model its own share of the units, as
-  /// large as its batch needs to take half the target; memory is not managed.
+  /// iGniter (Xu et al., IEEE TPDS 2023, arXiv 2211.01713): each model its own share of the units,
+  /// as large as its batch needs to take half the target; memory is not managed.
   ///
   /// With fewer units than models some share one.
   static let igniter = baseline("igniter", "a share of the units per model by its target") {

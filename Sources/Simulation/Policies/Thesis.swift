@@ -2,11 +2,12 @@ import Scheduling
 import Vocabulary
 
 extension PolicyCatalog {
-  /// The thesis, reconstructed (Liu, NTUST 2023; abstract and contents are public, the text is not).
+  /// The thesis, reconstructed (Liu, NTUST 2023; abstract and contents are public, the text is
+  /// not).
   ///
-  /// BARM's unit dispatcher and quotas, with inference batches: what waits travels together, and each
-  /// layer takes the largest layer batch whose activations fit into the model's quota beside the
-  /// layer's weights, greedily, layer by layer. Weights come in by page faults.
+  /// BARM's unit dispatcher and quotas, with inference batches: what waits travels together, and
+  /// each layer takes the largest layer batch whose activations fit into the model's quota beside
+  /// the layer's weights, greedily, layer by layer. Weights come in by page faults.
   static let thesis = baseline(
     "thesis", "the thesis, reconstructed: a batch per layer, fault batches, quotas"
   ) { workload in

@@ -2,8 +2,8 @@ import Scheduling
 
 /// The best objective without prefetch, by the plainest search there is.
 ///
-/// Value iteration over samples at each border and resident layers, with no bound and no dominance. It
-/// checks the `Oracle`.
+/// Value iteration over samples at each border and resident layers, with no bound and no dominance.
+/// It checks the `Oracle`.
 struct PlainOracle {
   private struct State: Hashable {
     var counts: [Int]

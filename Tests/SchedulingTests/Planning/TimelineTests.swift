@@ -4,7 +4,7 @@ import Testing
 @Suite("Residency on the plan")
 struct TimelineTests {
   @Test(
-    "Belady's rule on a cyclic sweep loads far fewer blocks than least recent use, which misses all",
+    "Belady's rule on a cyclic sweep loads far fewer blocks than least recent use, that misses all",
     arguments: [(10, 9, 31), (10, 5, 115), (20, 10, 220)])
   func cyclicSweep(blocks: Int, frames: Int, loads: Int) throws {
     let layer = Instance.Layer(
