@@ -71,7 +71,7 @@ class OpenAPI(unittest.TestCase):
                 if "example" in media:
                     self.description.validator(media["schema"]).validate(media["example"])
         request = {"$ref": "#/components/schemas/InferenceRequest"}
-        for path in sorted((ROOT / "Examples").rglob("*.json")):
+        for path in sorted((ROOT / "Examples/digits").glob("*.json")):
             with self.subTest(path=path.name):
                 self.description.validator(request).validate(json.loads(path.read_text()))
 
