@@ -48,6 +48,7 @@ struct ModelState: Sendable {
   /// Requests per second, smoothed over arrivals.
   var arrivalRate = 0.0
   var lastArrival: Instant?
+  var habit = ReturnHabit()
 
   init(_ profile: ModelProfile, pageBytes: Int) {
     self.profile = profile
@@ -68,5 +69,6 @@ struct ModelState: Sendable {
       arrivalRate = 1 / (mean + (gap - mean) * 0.1)
     }
     lastArrival = now
+    habit.arrived(at: now)
   }
 }

@@ -15,7 +15,7 @@ extension Scheduler {
     let chunk = batches[index].chunk
     let isLast = ended.layers.upperBound == models[model].weights.count
     let isOver = batches[index].advance(past: ended.layers)
-    if isLast { answer(index, upTo: chunk.upperBound, &plan) }
+    if isLast { answer(index, upTo: chunk.upperBound, at: now, &plan) }
     if isOver { close(index, &plan) }
   }
 
@@ -35,13 +35,21 @@ extension Scheduler {
     refresh(model)
   }
 
-  private mutating func answer(_ index: Int, upTo end: Int, _ plan: inout Plan) {
+  private mutating func answer(
+    _ index: Int, upTo end: Int, at now: Instant, _ plan: inout Plan
+  ) {
+    let before = batches[index].answered
     while batches[index].answered < batches[index].members.count {
       let member = batches[index].members[batches[index].answered]
-      guard member.end <= end else { return }
+      guard member.end <= end else { break }
       plan.answers.append(member.request)
       batches[index].answered += 1
     }
+    let model = batches[index].model
+    models[model].habit.answered(
+      batches[index].answered - before, at: now,
+      sampleSeconds: models[model].costs.secondsPerSample)
+    refresh(model)
   }
 
   /// Takes note of a run that could not be done: what of its batch is not answered is lost.

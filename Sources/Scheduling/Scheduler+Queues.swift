@@ -126,7 +126,8 @@ extension Scheduler {
     summary.priority = first.request.priority
     summary.oldest = models[model].queue.earliestArrival
     summary.earliestDeadline = models[model].queue.earliestDeadline
-    summary.ripe = summary.oldest + models[model].profile.maximumQueueDelay
+    summary.ripe = max(
+      summary.oldest + models[model].profile.maximumQueueDelay, models[model].habit.waitsUntil)
     summary.worth = Double(preview.requests) * models[model].profile.weight
     let estimate = estimate(model, samples: preview.samples)
     summary.seconds = estimate.seconds

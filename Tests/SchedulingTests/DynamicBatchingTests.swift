@@ -74,6 +74,42 @@ struct DynamicBatchingTests {
     #expect(plan.batches.first?.reason == .delay)
   }
 
+  @Test("Clients that ask again as soon as they are answered travel together, not one and the rest")
+  func waitsForThoseWhoComeBack() throws {
+    var scheduler = scheduler(profile(batch: 8, limit: 16))
+    var (now, next) = (0.0, UInt64(4))
+    var plan = scheduler.step(request(0), at: at(now))
+    for id in 1..<4 { _ = scheduler.step(request(UInt64(id)), at: at(now)) }
+    var sizes: [Int] = []
+    for _ in 0..<12 {
+      let run = try #require(plan.runs.first)
+      now += 10 * Double(run.samples.count)
+      plan = scheduler.step(
+        .runFinished(run.id, took: .milliseconds(10 * run.samples.count)), at: at(now))
+      // Everybody who was answered is back within two milliseconds.
+      for _ in plan.answers {
+        now += 0.5
+        let step = scheduler.step(request(next), at: at(now))
+        next += 1
+        if plan.runs.isEmpty { plan = step }
+      }
+      sizes.append(try #require(plan.runs.first).samples.count)
+    }
+    #expect(sizes.suffix(3) == [4, 4, 4])
+  }
+
+  @Test("Who comes once does not make the next one wait")
+  func doesNotWaitForStrangers() throws {
+    var scheduler = scheduler(profile(batch: 8))
+    for id in 0..<20 {
+      let plan = scheduler.step(request(UInt64(id)), at: at(100 * Double(id)))
+      let run = try #require(plan.runs.first)
+      let moment = at(100 * Double(id) + 40)
+      #expect(
+        scheduler.step(.runFinished(run.id, took: .milliseconds(40)), at: moment).wakeAt == nil)
+    }
+  }
+
   @Test("Requests of several samples are neither split nor overtaken for their size")
   func severalSamples() throws {
     var scheduler = scheduler(profile(batch: 4, limit: 8))
