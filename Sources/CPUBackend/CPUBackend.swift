@@ -8,6 +8,7 @@ public struct CPUBackend: Backend {
   /// Cores that runs may share out.
   public let computeUnits: Int
   private let usesWinograd: Bool
+  private let memory = MemoryPool()
 
   /// A backend for so many cores.
   ///
@@ -27,6 +28,6 @@ public struct CPUBackend: Backend {
   public func load(
     _ program: Program, options: LoadOptions
   ) throws(ModelError) -> any LoadedModel {
-    try CPUModel(program, options: options, usesWinograd: usesWinograd)
+    try CPUModel(program, options: options, usesWinograd: usesWinograd, memory: memory)
   }
 }

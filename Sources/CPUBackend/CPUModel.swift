@@ -26,6 +26,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
 
   let program: Program
   let usesWinograd: Bool
+  let memory: MemoryPool
   let weights: any WeightStore
   private(set) var layers: [LayerFootprint] = []
   /// Whether each value has its own part for each sample.
@@ -38,8 +39,11 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   /// Makes a program ready.
   ///
   /// - Throws: `ModelError`, naming what cannot run.
-  init(_ program: Program, options: LoadOptions, usesWinograd: Bool) throws(ModelError) {
+  init(
+    _ program: Program, options: LoadOptions, usesWinograd: Bool, memory: MemoryPool
+  ) throws(ModelError) {
     self.program = program
+    self.memory = memory
     self.usesWinograd = usesWinograd
     maximumBatch = options.maximumBatch
     weights = options.weights
@@ -154,7 +158,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
           && plan.lifetimes[buffer].lowerBound < steps.upperBound
           && plan.lifetimes[buffer].upperBound >= steps.upperBound
       }
-      let arena = ArenaPlan(plan, layers: index..<index + 1).byteCount
+      let arena = plan.arena(index..<index + 1).byteCount
       let scratch = plan.steps[steps].map(\.kernel.scratch).max() ?? 0
       return LayerFootprint(
         name: program.layers[index].name, weights: ByteCount(weights.byteCount(layer: index)),

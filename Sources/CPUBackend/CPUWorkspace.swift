@@ -1,39 +1,18 @@
 import Backend
 import Compiler
-import Glibc
 import Models
 import Vocabulary
 
-/// The memory of one batch: what crosses layer borders sample by sample, and an arena for the rest.
+/// The memory of one batch: what crosses layer borders, sample by sample.
+///
+/// What lives inside a run is in an arena that lasts as long as the run.
 final class CPUWorkspace: Workspace {
-  /// Memory aligned to cache lines.
-  private final class Block {
-    let base: UnsafeMutableRawPointer
-    let byteCount: Int
-
-    init(byteCount: Int) {
-      self.byteCount = max(byteCount, 64)
-      base = .allocate(byteCount: self.byteCount, alignment: 64)
-      memset(base, 0, self.byteCount)
-    }
-
-    deinit { base.deallocate() }
-  }
-
-  /// What tells arena plans apart.
-  private struct ArenaKey: Hashable {
-    var plan: ObjectIdentifier
-    var layers: Range<Int>
-  }
-
   let samples: Int
   /// The shapes of one sample's inputs.
   let sampleShapes: [[Int]]
   private let model: CPUModel
   private let single: Plan
-  private var borders: [ValueID: Block] = [:]
-  private var arena = Block(byteCount: 64)
-  private var arenaPlans: [ArenaKey: ArenaPlan] = [:]
+  private var borders: [ValueID: MemoryPool.Block] = [:]
 
   init(_ model: CPUModel, _ single: Plan, capacity: Int, sampleShapes: [[Int]]) {
     self.model = model
@@ -43,7 +22,7 @@ final class CPUWorkspace: Workspace {
   }
 
   var byteCount: ByteCount {
-    ByteCount(borders.values.reduce(arena.byteCount) { $0 + $1.byteCount })
+    ByteCount(borders.values.reduce(0) { $0 + $1.byteCount })
   }
 
   // MARK: Inputs and outputs
@@ -87,26 +66,26 @@ final class CPUWorkspace: Workspace {
   func releaseValues(before layer: Int) {
     guard single.layers.indices.contains(layer) else { return }
     let next = single.layers[layer].lowerBound
+    // A value may have had several forms, one after another, at the same home: the last one counts.
+    var needed: Set<ValueID> = []
     for buffer in single.buffers.indices
-    where single.buffers[buffer].alias == nil && single.lifetimes[buffer].upperBound < next {
-      borders[single.buffers[buffer].home] = nil
+    where single.buffers[buffer].alias == nil && single.lifetimes[buffer].upperBound >= next {
+      needed.insert(single.buffers[buffer].home)
     }
+    for home in borders.keys where !needed.contains(home) { borders[home] = nil }
   }
 
   // MARK: Running
 
   /// Runs a plan's layers on as many samples as it is for, the first of which is `first`.
   func run(_ plan: Plan, _ layers: Range<Int>, first: Int) throws(ModelError) {
-    let key = ArenaKey(plan: ObjectIdentifier(plan), layers: layers)
-    let places = arenaPlans[key] ?? ArenaPlan(plan, layers: layers)
-    arenaPlans[key] = places
+    let places = plan.arena(layers)
     guard let begin = layers.first, let end = layers.last else { return }
     let steps = plan.layers[begin].lowerBound..<plan.layers[end].upperBound
     let scratch = plan.steps[steps].map(\.kernel.scratch).max() ?? 0
     let scratchStart = (places.byteCount + 4095) & ~4095
-    if arena.byteCount < scratchStart + scratch {
-      arena = Block(byteCount: scratchStart + scratch)
-    }
+    let arena = model.memory.take(byteCount: scratchStart + scratch, isBrief: true)
+    defer { withExtendedLifetime(arena) {} }
     var operands: [UnsafeMutableRawPointer] = []
     for step in plan.steps[steps] {
       operands.removeAll(keepingCapacity: true)
@@ -125,10 +104,25 @@ final class CPUWorkspace: Workspace {
 
   /// The place of a sample's part of a buffer that outlives the layers being run.
   private func border(_ plan: Plan, _ buffer: Int, first: Int) -> UnsafeMutableRawPointer {
-    let root = plan.buffers[plan.root(buffer)]
+    let index = plan.root(buffer)
+    let root = plan.buffers[index]
     let size = root.isBatched ? root.byteCount * samples : root.byteCount
-    let block = borders[root.home] ?? Block(byteCount: size)
+    let block =
+      borders[root.home] ?? inherited(plan, index) ?? model.memory.take(byteCount: size)
     borders[root.home] = block
     return block.base + (root.isBatched ? first * root.byteCount : 0)
+  }
+
+  /// The memory of a value that a buffer may take over because nobody reads it any more.
+  ///
+  /// Samples elsewhere on their way keep their parts: each is overwritten only by its own sample.
+  private func inherited(_ plan: Plan, _ index: Int) -> MemoryPool.Block? {
+    guard let wish = plan.buffers[index].successorOf else { return nil }
+    let elder = plan.root(wish)
+    guard plan.size(elder) == plan.size(index),
+      plan.buffers[elder].isBatched == plan.buffers[index].isBatched,
+      plan.lifetimes[elder].upperBound == plan.lifetimes[index].lowerBound
+    else { return nil }
+    return borders[plan.buffers[elder].home]
   }
 }

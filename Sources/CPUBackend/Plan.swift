@@ -1,4 +1,5 @@
 import Models
+import Threads
 import Vocabulary
 
 /// A program made of kernels for one number of samples, one number of units and one set of shapes.
@@ -43,6 +44,7 @@ final class Plan: Sendable {
   let outputTypes: [ElementType]
   /// The first step that writes a root buffer and the last that reads it.
   let lifetimes: [ClosedRange<Int>]
+  private let arenas = Lock<[Range<Int>: ArenaPlan]>([:])
 
   init(
     samples: Int, buffers: [Buffer], steps: [Step], layers: [Range<Int>], inputs: [Int?],
@@ -57,6 +59,14 @@ final class Plan: Sendable {
     self.inputs = inputs
     self.outputs = outputs
     lifetimes = Self.lifetimes(buffers, steps, inputs, outputs)
+  }
+
+  /// Where the buffers of some layers lie while these run.
+  func arena(_ layers: Range<Int>) -> ArenaPlan {
+    if let known = arenas.withLock({ $0[layers] }) { return known }
+    let made = ArenaPlan(self, layers: layers)
+    arenas.withLock { $0[layers] = made }
+    return made
   }
 
   /// The buffer whose memory a buffer is in the end.

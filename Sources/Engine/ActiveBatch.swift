@@ -1,4 +1,5 @@
 import Backend
+import Compiler
 import Models
 import Scheduling
 import Vocabulary
@@ -21,11 +22,12 @@ final class ActiveBatch: @unchecked Sendable {
   private(set) var members: [Member] = []
   private var gathered = 0
   private var workspace: (any Workspace)?
-  private var key: ServedModel.WorkspaceKey?
   /// When the first run began.
   private(set) var started: Instant?
   /// Time that its runs took together.
   private(set) var computeTime = Duration.zero
+  /// How many layers each sample is past.
+  private var progress: [Int] = []
   /// The sentence of a run that failed.
   var failure: String?
 
@@ -39,6 +41,7 @@ final class ActiveBatch: @unchecked Sendable {
 
   func join(_ request: PendingRequest, samples: Range<Int>) {
     members.append(Member(request: request, samples: samples))
+    progress += Array(repeating: 0, count: samples.count)
   }
 
   /// Copies the inputs of members that joined since, and returns the memory they are in.
@@ -60,7 +63,19 @@ final class ActiveBatch: @unchecked Sendable {
     return workspace
   }
 
-  func ran(_ time: Duration) { computeTime += time }
+  /// Takes note of a run: what no sample will read any more is freed.
+  func ran(_ run: Run, took: Duration) {
+    computeTime += took
+    for sample in run.samples where progress.indices.contains(sample) {
+      progress[sample] = run.layers.upperBound
+    }
+    workspace?.releaseValues(before: progress.min() ?? 0)
+  }
+
+  /// Whether all samples of a member are past the last layer.
+  func isThrough(_ member: Member) -> Bool {
+    progress[member.samples].allSatisfy { $0 == model.program.layers.count }
+  }
 
   /// The outputs that a member asked for.
   func outputs(of member: Member) -> [(name: String, tensor: Tensor)] {
@@ -74,19 +89,15 @@ final class ActiveBatch: @unchecked Sendable {
   }
 
   /// Gives the memory back.
-  func release() {
-    if let workspace, let key { model.returnWorkspace(workspace, key) }
-    workspace = nil
-  }
+  func release() { workspace = nil }
 
   private func existingWorkspace() throws(ModelError) -> any Workspace {
     if let workspace { return workspace }
     let shapes = members.first?.request.inputs.map(\.shape) ?? []
-    let key = ServedModel.WorkspaceKey(
-      capacity: capacity,
+    let taken = try model.loaded.makeWorkspace(
+      samples: capacity,
       inputShapes: model.batchSymbol == nil ? shapes : shapes.map { [capacity] + $0.dropFirst() })
-    let taken = try model.takeWorkspace(key)
-    (workspace, self.key) = (taken, key)
+    workspace = taken
     return taken
   }
 }

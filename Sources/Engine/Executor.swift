@@ -24,7 +24,11 @@ final class ExecutorPool: Sendable {
           while true {
             let job = jobs.wait { $0.isEmpty ? nil : $0.removeFirst() }
             guard case .run(let run, let layerBatches, let batch) = job else { return }
-            report(Self.carryOut(run, layerBatches, batch))
+            let (event, answers) = Self.carryOut(run, layerBatches, batch)
+            // Before the answers: who is answered may ask again at once, and the scheduler should
+            // not see that request while the batch still counts as under way.
+            report(event)
+            for answer in answers { answer.send(batch) }
           }
         }
       }
@@ -40,7 +44,23 @@ final class ExecutorPool: Sendable {
     for thread in ended { thread.join() }
   }
 
-  private static func carryOut(_ run: Run, _ layerBatches: [Int], _ batch: ActiveBatch) -> Event {
+  /// A request that is through, with what it gets.
+  private struct Answer {
+    var request: PendingRequest
+    var result: InferenceResult
+    var total: Duration
+
+    func send(_ batch: ActiveBatch) {
+      guard request.answer(.success(result)) else { return }
+      batch.model.metrics.succeeded(
+        samples: request.samples, queue: result.queueTime, compute: result.computeTime,
+        total: total)
+    }
+  }
+
+  private static func carryOut(
+    _ run: Run, _ layerBatches: [Int], _ batch: ActiveBatch
+  ) -> (Event, [Answer]) {
     let begin = Clock.nanoseconds
     do throws(ModelError) {
       let workspace = try batch.gather(at: Instant(nanoseconds: begin))
@@ -55,44 +75,54 @@ final class ExecutorPool: Sendable {
       }
     } catch {
       batch.failure = error.description
-      return .runFailed(run.id)
+      return (.runFailed(run.id), [])
     }
     let took = Duration.nanoseconds(Clock.nanoseconds - begin)
-    batch.ran(took)
-    if run.layers.upperBound == batch.model.program.layers.count { answer(run, batch) }
-    return .runFinished(run.id, took: took)
+    batch.ran(run, took: took)
+    let isLast = run.layers.upperBound == batch.model.program.layers.count
+    return (.runFinished(run.id, took: took), isLast ? answers(run, batch) : [])
   }
 
   /// Each layer takes as many samples at once as its own layer batch says.
+  ///
+  /// Neighbours that take all of them run as one: what passes between them then stays in the arena,
+  /// and residuals are added in place.
   private static func runByLayer(
     _ run: Run, _ layerBatches: [Int], _ samples: Range<Int>, _ model: any LoadedModel,
     _ workspace: any Workspace
   ) throws(ModelError) {
-    for (layer, most) in zip(run.layers, layerBatches) {
-      for start in stride(from: samples.lowerBound, to: samples.upperBound, by: max(most, 1)) {
+    var layer = run.layers.lowerBound
+    while layer < run.layers.upperBound {
+      let most = max(layerBatches[layer - run.layers.lowerBound], 1)
+      var end = layer + 1
+      while most >= samples.count, end < run.layers.upperBound,
+        layerBatches[end - run.layers.lowerBound] >= samples.count
+      {
+        end += 1
+      }
+      for start in stride(from: samples.lowerBound, to: samples.upperBound, by: most) {
         try model.run(
-          layer..<layer + 1, samples: start..<min(start + max(most, 1), samples.upperBound),
+          layer..<end, samples: start..<min(start + most, samples.upperBound),
           in: workspace, units: run.units)
       }
+      layer = end
     }
   }
 
-  /// Answers the requests all of whose samples went through the last layer in this run.
-  private static func answer(_ run: Run, _ batch: ActiveBatch) {
+  /// What the requests get whose last sample went through the last layer in this run; the others
+  /// of its samples may have done so in earlier ones.
+  private static func answers(_ run: Run, _ batch: ActiveBatch) -> [Answer] {
     let now = Instant(nanoseconds: Clock.nanoseconds)
-    for member in batch.members
-    where member.samples.lowerBound >= run.samples.lowerBound
-      && member.samples.upperBound <= run.samples.upperBound
-    {
-      let request = member.request
-      let queue = (batch.started ?? now) - request.arrived
+    let through = batch.members.filter {
+      $0.samples.overlaps(run.samples) && batch.isThrough($0)
+    }
+    return through.map { member in
+      let arrived = member.request.arrived
       let result = InferenceResult(
         version: batch.model.description.version, outputs: batch.outputs(of: member),
-        queueTime: queue, computeTime: batch.computeTime, batchSamples: batch.samples)
-      guard request.answer(.success(result)) else { continue }
-      batch.model.metrics.succeeded(
-        samples: request.samples, queue: queue, compute: batch.computeTime,
-        total: now - request.arrived)
+        queueTime: (batch.started ?? now) - arrived, computeTime: batch.computeTime,
+        batchSamples: batch.samples)
+      return Answer(request: member.request, result: result, total: now - arrived)
     }
   }
 }

@@ -50,8 +50,7 @@ extension Engine {
       maximumBatch: maximumBatch)
     let model = ServedModel(
       id: catalog.nextID(), description: description, program: program, loaded: loaded,
-      metrics: ModelMetrics(registry, model: name, version: version),
-      keptWorkspaces: configuration.executors + 1)
+      metrics: ModelMetrics(registry, model: name, version: version))
     catalog.settle(description, model)
     let layers = loaded.layers.map {
       LayerProfile(weights: $0.weights, activations: $0.activations, scratch: $0.scratch)

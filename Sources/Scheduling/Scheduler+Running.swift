@@ -1,6 +1,10 @@
 import Vocabulary
 
 extension Scheduler {
+  /// Runs that a batch is cut into when no other waits: a border costs memory traffic and, should
+  /// somebody come, a run is what they wait for.
+  private static let runsOfLoneBatch = 4.0
+
   /// Hands out runs as long as units are free and something can begin.
   mutating func startRuns(at now: Instant, _ plan: inout Plan) {
     refused.removeAll(keepingCapacity: true)
@@ -208,7 +212,10 @@ extension Scheduler {
       let below = batch.cohorts[batch.cohorts.count - 2]
       if below.segment == top.segment, below.layer > top.layer { end = min(end, below.layer) }
     }
-    let longest = options.maximumRun.inSeconds
+    // With nobody else there only late arrivals of its own model could want to join it.
+    let isAlone = batches.count == 1 && waiting.allSatisfy { $0 == batch.model }
+    let longest = max(
+      options.maximumRun.inSeconds, isAlone ? batch.program.seconds / Self.runsOfLoneBatch : 0)
     var total = 0.0
     var layer = top.layer
     while layer < end, isResident(batch.model, layer: layer) {
