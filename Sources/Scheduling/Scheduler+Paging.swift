@@ -111,6 +111,9 @@ extension Scheduler {
     guard let budget else { return false }
     let state = models[need.model]
     let begin = state.resident[need.layer] + state.inFlight[need.layer]
+    // Behind a page-in that failed others may be on their way: these go first.
+    let first = transfers.first { $0.model == need.model && $0.layer == need.layer }
+    guard first.map({ $0.begin == state.resident[need.layer] }) ?? true else { return false }
     let bytes = min(state.weights[need.layer] - begin, max(options.transferBytes.bytes, 1))
     let kept = Kept(model: need.model, layers: need.layer..<need.layer + 1)
     while residentBytes + inFlightBytes + reservedBytes + bytes > budget {
@@ -121,7 +124,8 @@ extension Scheduler {
     }
     let id = PageInID(nextPageIn)
     nextPageIn += 1
-    transfers.append(Transfer(id: id, model: need.model, layer: need.layer, bytes: bytes))
+    transfers.append(
+      Transfer(id: id, model: need.model, layer: need.layer, begin: begin, bytes: bytes))
     inFlightBytes += bytes
     models[need.model].inFlight[need.layer] += bytes
     plan.pageIns.append(

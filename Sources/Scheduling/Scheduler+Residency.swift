@@ -88,6 +88,14 @@ extension Scheduler {
     link.learn(bytes: transfer.bytes, took: took.inSeconds)
     inFlightBytes -= transfer.bytes
     models[model].inFlight[transfer.layer] -= transfer.bytes
+    guard transfer.begin == models[model].resident[transfer.layer] else {
+      // What was to come before it failed or was let go meanwhile, and a layer has no holes.
+      plan.evictions.append(
+        Eviction(
+          model: ModelID(Int32(model)), layer: transfer.layer,
+          bytes: transfer.begin..<transfer.begin + transfer.bytes))
+      return
+    }
     residentBytes += transfer.bytes
     models[model].resident[transfer.layer] += transfer.bytes
     models[model].residentBytes += transfer.bytes

@@ -31,6 +31,8 @@ public struct Scheduler: Policy {
     var id: PageInID
     var model: Int
     var layer: Int
+    /// Where in the layer its bytes begin.
+    var begin: Int
     var bytes: Int
   }
 

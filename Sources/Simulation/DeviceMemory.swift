@@ -10,6 +10,8 @@ struct DeviceMemory {
   /// Bytes of weights by model and layer.
   let weights: [[Int]]
   private(set) var resident: [[Int]]
+  /// Pieces that came in behind one that failed, by where they begin.
+  private var islands: [Place: Int] = [:]
   private var lastUse: [[UInt64]]
   private var uses: UInt64 = 0
   /// Bytes of weights that are resident or on their way.
@@ -44,8 +46,18 @@ struct DeviceMemory {
   /// Gives back what was set aside and did not come.
   mutating func release(_ bytes: Int) { weightBytes -= bytes }
 
+  private struct Place: Hashable {
+    var model: Int
+    var layer: Int
+    var begin: Int
+  }
+
   /// Weights that were set aside have come in.
-  mutating func arrive(_ model: Int, _ layer: Int, bytes: Int) {
+  mutating func arrive(_ model: Int, _ layer: Int, begin: Int, bytes: Int) {
+    guard begin == resident[model][layer] else {
+      islands[Place(model: model, layer: layer, begin: begin)] = bytes
+      return
+    }
     resident[model][layer] += bytes
     touch(model, layer)
   }
@@ -55,6 +67,14 @@ struct DeviceMemory {
     guard gone > 0 else { return }
     resident[model][layer] = kept
     weightBytes -= gone
+  }
+
+  /// Lets a piece go that has nothing before it; false when there is none such.
+  mutating func evictIsland(_ model: Int, _ layer: Int, begin: Int) -> Bool {
+    let place = Place(model: model, layer: layer, begin: begin)
+    guard let bytes = islands.removeValue(forKey: place) else { return false }
+    weightBytes -= bytes
+    return true
   }
 
   mutating func touch(_ model: Int, _ layer: Int) {

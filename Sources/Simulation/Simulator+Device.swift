@@ -137,6 +137,7 @@ extension Simulator {
     }) {
       violate("layer \(eviction.layer) of model \(model) is evicted while it runs")
     }
+    if memory.evictIsland(model, eviction.layer, begin: eviction.bytes.lowerBound) { return }
     if isPlanned, memory.resident[model][eviction.layer] != eviction.bytes.upperBound {
       // The policy rounds the end of a layer up to whole pages.
       let rounded = memory.weights[model][eviction.layer]
@@ -175,7 +176,8 @@ extension Simulator {
       return deliver(.pageInFailed(pageIn.id))
     }
     report.movedMegabytes += Double(bytes) / 1e6
-    memory.arrive(pageIn.model.index, pageIn.layer, bytes: bytes)
+    memory.arrive(
+      pageIn.model.index, pageIn.layer, begin: pageIn.bytes.lowerBound, bytes: bytes)
     deliver(.pagedIn(pageIn.id, took: .nanoseconds(Int64((now - pageInStarted) * 1e9))))
   }
 }

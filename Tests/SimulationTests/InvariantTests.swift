@@ -19,6 +19,7 @@ private func workload(seed: Int, seconds: Double, troubled: Bool) throws -> Work
   if troubled {
     var faults = Workload.Faults()
     faults.runFailure = 0.02
+    faults.pageInFailure = 0.02
     faults.cancellation = 0.1
     faults.linkSpeed = [1, 0.3]
     faults.removesModel = seed % 5 == 0
@@ -35,9 +36,9 @@ private func workload(seed: Int, seconds: Double, troubled: Bool) throws -> Work
 
 @Suite("Simulation")
 struct InvariantTests {
-  @Test("Faults, bursts and cancellations break no invariant", arguments: 0..<2)
+  @Test("Faults, bursts and cancellations break no invariant", arguments: 0..<10)
   func troubles(block: Int) throws {
-    for seed in block * 10..<block * 10 + 10 {
+    for seed in block * 100..<block * 100 + 100 {
       let workload = try workload(seed: seed, seconds: 0.3, troubled: true)
       let entry = PolicyCatalog.stowage
       var simulator = Simulator(
