@@ -48,7 +48,8 @@ let package = Package(
     .executableTarget(
       name: "OperatorCheck",
       dependencies: [
-        "ReferenceBackend", "Backend", "Compiler", "Reference", "Models", "Vocabulary",
+        "CPUBackend", "ReferenceBackend", "Backend", "Compiler", "Reference", "Models",
+        "Vocabulary",
       ],
       swiftSettings: strict),
 
@@ -103,8 +104,9 @@ let package = Package(
     // From a graph to a program of layers: shapes, constant folding, batch axis, fusion.
     .target(
       name: "Compiler", dependencies: ["Models", "Reference", "Vocabulary"], swiftSettings: strict),
-    // Every operator in plain Swift, obviously right: the oracle, and what folds constants.
-    .target(name: "Reference", dependencies: ["Models", "Vocabulary"], swiftSettings: kernels),
+    // Every operator in plain Swift, obviously right: the oracle, and what folds constants. Checked
+    // arithmetic: its inputs come from files and requests.
+    .target(name: "Reference", dependencies: ["Models", "Vocabulary"], swiftSettings: strict),
     // ONNX files: wire format, tensors, graphs.
     .target(name: "Models", dependencies: ["Vocabulary", "CLinux"], swiftSettings: strict),
 

@@ -1,4 +1,5 @@
 import Backend
+import CPUBackend
 import Compiler
 import Models
 import Reference
@@ -18,7 +19,7 @@ enum Way: String {
     switch self {
     case .interpreter: try Interpreter.run(graph, inputs: inputs)
     case .reference: try run(graph, inputs, on: ReferenceBackend())
-    case .cpu: throw ModelError("The CPU backend is not there yet.")
+    case .cpu: try run(graph, inputs, on: CPUBackend())
     }
   }
 

@@ -14,14 +14,14 @@ extension Reference {
   @Sendable private static func attention(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (q, k, v) = (try call.input(0), try call.input(1), try call.input(2))
     let flat = q.shape.count == 3
-    let queries = try Heads(call, q, heads: call.node.int("q_num_heads", default: 0))
-    let keyHeads = call.node.int("kv_num_heads", default: 0)
+    let queries = try Heads(call, q, heads: call.int("q_num_heads", default: 0))
+    let keyHeads = call.int("kv_num_heads", default: 0)
     let keys = try Heads(call, k, heads: keyHeads).following(call.optional(4), call)
     let values = try Heads(call, v, heads: keyHeads).following(call.optional(5), call)
     let past = call.optional(4)?.shape[2] ?? 0
     let bias = try AttentionBias(call, queries, keys, past: past)
     var scores = try AttentionScores(call, queries, keys, q.type)
-    let mode = call.node.int("qk_matmul_output_mode", default: 0)
+    let mode = call.int("qk_matmul_output_mode", default: 0)
     var shown = scores.values
     let softcap = Double(call.node.float("softcap", default: 0))
     if softcap > 0 { scores.map { softcap * tanh($0 / softcap) } }
@@ -69,16 +69,18 @@ extension Reference {
   /// Su et al., "RoFormer" (2021): pairs of elements turned by an angle that grows with position.
   @Sendable private static func rotaryEmbedding(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (x, cosines, sines) = (try call.input(0), try call.input(1), try call.input(2))
-    let heads = try Heads(call, x, heads: call.node.int("num_heads", default: 0))
-    let named = call.node.int("rotary_embedding_dim", default: 0)
+    let heads = try Heads(call, x, heads: call.int("num_heads", default: 0))
+    let named = call.int("rotary_embedding_dim", default: 0)
     let width = named == 0 ? heads.width : named
     let half = width / 2
     let positions = call.optional(3)?.integers()
-    guard width <= heads.width, cosines.shape.last == half, sines.shape == cosines.shape else {
+    guard positions?.count ?? heads.batch * heads.rows == heads.batch * heads.rows,
+      width <= heads.width, cosines.shape.last == half, sines.shape == cosines.shape
+    else {
       throw call.error("caches of shape \(cosines.shape) do not fit \(x.shape).")
     }
     let (c, s) = (cosines.reals(), sines.reals())
-    let interleaved = call.node.int("interleaved", default: 0) != 0
+    let interleaved = call.int("interleaved", default: 0) != 0
     var result = heads.values
     for line in 0..<heads.batch * heads.count * heads.rows {
       let (sample, row) = (line / (heads.count * heads.rows), line % heads.rows)

@@ -61,7 +61,7 @@ struct AttentionScores {
       queries.count % keys.count == 0
     else { throw call.error("queries \(queries.shape) and keys \(keys.shape) do not fit.") }
     self.type = type
-    shape = [queries.batch, queries.count, queries.rows, keys.rows]
+    shape = try call.sized([queries.batch, queries.count, queries.rows, keys.rows])
     let width = queries.width
     let given = Double(call.node.float("scale", default: 0))
     let scale = given == 0 ? 1 / Double(width).squareRoot() : given
@@ -146,13 +146,13 @@ struct AttentionBias {
   init(_ call: Call, _ queries: Heads, _ keys: Heads, past: Int) throws(ModelError) {
     shape = [queries.batch, queries.count, queries.rows, keys.rows]
     values = try AttentionBias.mask(call, shape)
-    let lengths = call.optional(6)?.integers().map { Int($0) }
+    let lengths = call.optional(6)?.sizes()
     if let lengths, lengths.count != queries.batch {
       throw call.error("\(lengths.count) lengths do not fit a batch of \(queries.batch).")
     }
-    let causal = call.node.int("is_causal", default: 0) != 0
-    let left = call.node.int("left_window_size", default: -1)
-    let right = call.node.int("right_window_size", default: -1)
+    let causal = call.int("is_causal", default: 0) != 0
+    let left = call.int("left_window_size", default: -1)
+    let right = call.int("right_window_size", default: -1)
     for line in 0..<shape[0] * shape[1] * shape[2] {
       let (sample, row) = (line / (shape[1] * shape[2]), line % shape[2])
       let length = lengths?[sample]

@@ -44,6 +44,6 @@ extension Call {
     guard let shape = Broadcasting.shape(tensors.map(\.shape)) else {
       throw error("shapes \(tensors.map(\.shape)) do not fit together.")
     }
-    return shape
+    return try sized(shape)
   }
 }

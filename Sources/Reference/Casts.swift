@@ -19,7 +19,7 @@ extension Reference {
   static func castTarget(
     _ call: Call, _ attribute: String, fallback: ElementType?
   ) throws(ModelError) -> ElementType {
-    let number = call.node.int(attribute, default: 0)
+    let number = call.int(attribute, default: 0)
     if number == 0, let fallback { return fallback }
     let types: [Int: ElementType] = [
       1: .float32, 2: .uint8, 3: .int8, 4: .uint16, 5: .int16, 6: .int32, 7: .int64, 8: .string,

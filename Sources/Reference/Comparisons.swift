@@ -22,8 +22,8 @@ extension Reference {
     },
     "IsInf": { (call) throws(ModelError) in
       let x = try call.input(0)
-      let positive = call.node.int("detect_positive", default: 1) != 0
-      let negative = call.node.int("detect_negative", default: 1) != 0
+      let positive = call.int("detect_positive", default: 1) != 0
+      let negative = call.int("detect_negative", default: 1) != 0
       let values = x.reals().map { $0.isInfinite && ($0 > 0 ? positive : negative) }
       return [.from(truths: values, x.shape)]
     },

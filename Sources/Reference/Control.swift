@@ -33,7 +33,7 @@ extension Reference {
       let results = try Interpreter.run(
         body, inputs: [number, .from(truths: [condition], [])] + states, captures: captures)
       condition = results[0].truths().first ?? false
-      states = Array(results[1...count].prefix(count))
+      states = Array(results[1..<1 + count])
       for place in collected.indices { collected[place].append(results[1 + count + place]) }
       trip += 1
     }
@@ -51,7 +51,7 @@ extension Reference {
     guard call.node.opset >= 9 else { throw call.error("it had another meaning before opset 9.") }
     let captures = Array(call.inputs.suffix(body.captures.count))
     let own = call.inputs.count - captures.count
-    let scanned = call.node.int("num_scan_inputs", default: 0)
+    let scanned = call.int("num_scan_inputs", default: 0)
     let carried = own - scanned
     guard scanned > 0, carried >= 0, body.inputs.count == own, body.outputs.count >= carried else {
       throw call.error("the body does not fit \(own) inputs, \(scanned) of them scanned.")
@@ -61,7 +61,7 @@ extension Reference {
     var sources: [[Tensor]] = []
     for index in 0..<scanned {
       let x = try call.input(carried + index)
-      let axis = try call.axis(entry(call, "scan_input_axes", index), rank: x.shape.count)
+      let axis = try call.axis(entry(call, "scan_input_axes", index), in: x)
       let slices = (0..<x.shape[axis]).map { slice(x, axis, at: $0) }
       sources.append(entry(call, "scan_input_directions", index) == 0 ? slices : slices.reversed())
     }
@@ -87,7 +87,7 @@ extension Reference {
   }
 
   private static func entry(_ call: Call, _ attribute: String, _ index: Int) -> Int {
-    guard let entries = call.node.ints(attribute), index < entries.count else { return 0 }
+    guard let entries = call.ints(attribute), index < entries.count else { return 0 }
     return entries[index]
   }
 

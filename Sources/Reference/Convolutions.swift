@@ -26,7 +26,7 @@ extension Reference {
     _ call: Call, _ x: [Real], _ shape: [Int], _ weights: [Real], _ weightShape: [Int],
     bias: [Real]?
   ) throws(ModelError) -> (values: [Real], shape: [Int]) {
-    let groups = call.node.int("group", default: 1)
+    let groups = call.int("group", default: 1)
     guard shape.count >= 3, shape.count <= 5, weightShape.count == shape.count, groups > 0,
       weightShape[1] * groups == shape[1], weightShape[0] % groups == 0,
       bias?.count ?? weightShape[0] == weightShape[0]
@@ -35,7 +35,7 @@ extension Reference {
     }
     let window = try Window(call.node, kernel: Array(weightShape[2...]), input: Array(shape[2...]))
     let output = (0..<window.kernel.count).map { window.output($0, input: shape[2 + $0]) }
-    let full = [shape[0], weightShape[0]] + output
+    let full = try call.sized([shape[0], weightShape[0]] + output)
     guard output.allSatisfy({ $0 > 0 }) else {
       throw call.error("the kernel is larger than the padded input \(shape).")
     }

@@ -29,26 +29,22 @@ extension Reference {
   }
 
   @Sendable private static func constantOfShape(_ call: Call) throws(ModelError) -> [Tensor?] {
-    let shape = try call.input(0).integers().map { Int($0) }
-    var count = 1
-    for size in shape {
-      let (product, overflow) = count.multipliedReportingOverflow(by: size)
-      guard size >= 0, !overflow, product <= Limits.tensorElements else {
-        throw call.error("shape \(shape) cannot be made.")
-      }
-      count = product
-    }
+    let shape = try call.sized(try call.input(0).sizes())
+    let count = shape.elementCount
     guard case .tensor(let value)? = call.node.attributes["value"] else {
       return [.from(reals: [Double](repeating: 0, count: count), .float32, shape)]
     }
+    guard value.elementCount == 1 else { throw call.error("the value is not one element.") }
     return [value.gathered(shape) { _ in 0 }]
   }
 
   @Sendable private static func range(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (start, limit, delta) = (try call.input(0), try call.input(1), try call.input(2))
-    let (first, last, step) = (start.reals()[0], limit.reals()[0], delta.reals()[0])
+    guard let first = start.reals().first, let last = limit.reals().first,
+      let step = delta.reals().first
+    else { throw call.error("start, limit and delta must be numbers.") }
     let count = max(0, ((last - first) / step).rounded(.up))
-    guard step != 0, count <= Double(Limits.tensorElements) else {
+    guard step != 0, count <= Double(Limits.computedElements) else {
       throw call.error("from \(first) to \(last) by \(step) is no range.")
     }
     return [
@@ -58,11 +54,13 @@ extension Reference {
 
   @Sendable private static func oneHot(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (picks, depth, values) = (try call.input(0), try call.input(1), try call.input(2))
-    let classes = Int(depth.integers().first ?? 0)
+    let classes = depth.sizes().first ?? 0
     let rank = picks.shape.count + 1
-    let axis = try call.axis(call.node.int("axis", default: -1), rank: rank)
+    let axis = try call.axis(call.int("axis", default: -1), rank: rank)
     var shape = picks.shape
     shape.insert(classes, at: axis)
+    guard values.elementCount == 2 else { throw call.error("values must be off and on.") }
+    shape = try call.sized(shape)
     let inner = Array(shape[(axis + 1)...]).elementCount
     let numbers = picks.integers().map { $0 < 0 ? $0 + Int128(classes) : $0 }
     return [
@@ -76,7 +74,7 @@ extension Reference {
   @Sendable private static func eyeLike(_ call: Call) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
     guard x.shape.count == 2 else { throw call.error("a matrix is needed.") }
-    let offset = call.node.int("k", default: 0)
+    let offset = call.int("k", default: 0)
     let values = (0..<x.elementCount).map { index -> Double in
       index % x.shape[1] - index / x.shape[1] == offset ? 1 : 0
     }

@@ -14,7 +14,7 @@ extension Reference {
     let most = Int(clamping: call.optional(2)?.integers().first ?? 0)
     let overlap = call.optional(3)?.reals().first ?? 0
     let threshold = call.optional(4)?.reals().first
-    let centred = call.node.int("center_point_box", default: 0) != 0
+    let centred = call.int("center_point_box", default: 0) != 0
     let (corners, values) = (boxes.reals(), scores.reals())
     let count = boxes.shape[1]
     let all = (0..<boxes.shape[0] * count).map { index in

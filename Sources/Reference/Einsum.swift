@@ -11,6 +11,8 @@ extension Reference {
     let equation = call.node.string("equation", default: "").filter { $0 != " " }
     let sum = try EinsteinSum(equation, operands.map(\.shape), call)
     let values = operands.map { $0.reals() }
+    _ = try call.sized(sum.outputShape)
+    _ = try call.sized(sum.summedShape)
     var result: [Double] = []
     forEachIndex(of: sum.outputShape) { index in
       let starts = sum.outputSteps.map { steps in zip(steps, index).reduce(0) { $0 + $1.0 * $1.1 } }

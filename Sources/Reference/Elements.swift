@@ -50,10 +50,14 @@ extension Tensor {
     case .int32: withElements(as: Int32.self) { $0.map { Int128($0) } }
     case .uint64: withElements(as: UInt64.self) { $0.map { Int128($0) } }
     case .int64: withElements(as: Int64.self) { $0.map { Int128($0) } }
-    case .string: []
+    // Strings where numbers are needed count as 0, so that there are as many as elements.
+    case .string: [Int128](repeating: 0, count: elementCount)
     default: reals().map { Int128(truncatingToward: $0) }
     }
   }
+
+  /// The elements of an integer tensor that names sizes, places or axes.
+  func sizes() -> [Int] { integers().map { Int(clamping: $0).asSize } }
 
   /// The elements as truth values: anything but zero is true.
   func truths() -> [Bool] {
@@ -83,6 +87,7 @@ extension Tensor {
     case .int32: fill(type, shape, values) { Int32(truncatingIfNeeded: $0) }
     case .uint64: fill(type, shape, values) { UInt64(truncatingIfNeeded: $0) }
     case .int64: fill(type, shape, values) { Int64(truncatingIfNeeded: $0) }
+    case .string: Tensor(strings: values.map { Array("\($0)".utf8) }, shape: shape)
     default: from(reals: values.map { Double($0) }, type, shape)
     }
   }
@@ -105,9 +110,10 @@ extension Tensor {
       )
     }
     let width = type.byteSize
-    let result = Tensor.make(type, shape, as: type.byteSize)
+    let (result, elementCount) = (Tensor.make(type, shape, as: width), elementCount)
     for index in 0..<shape.elementCount {
       guard let from = source(index) else { continue }
+      precondition(from >= 0 && from < elementCount)
       (result.storage.base + index * width)
         .copyMemory(from: storage.base + from * width, byteCount: width)
     }
@@ -135,6 +141,9 @@ extension Int128 {
       value.isNaN ? 0 : Int128(Swift.max(-9.3e18, Swift.min(value, 1.9e19)).rounded(.towardZero))
   }
 }
+
+/// A whole number as a size; what no size can be becomes the nearest that can, NaN 0.
+func whole(_ value: Double) -> Int { Int(clamping: Int128(truncatingToward: value)).asSize }
 
 /// The nearest BF16, ties to even, as bits; NaN stays NaN.
 func bfloat16Bits(_ value: Float) -> UInt16 {

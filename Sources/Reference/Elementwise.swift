@@ -7,11 +7,11 @@ extension Reference {
   static let elementwise: [String: Operator] = [
     "Add": binary(real: { $0 + $1 }, integer: { $0 + $1 }),
     "Sub": binary(real: { $0 - $1 }, integer: { $0 - $1 }),
-    "Mul": binary(real: { $0 * $1 }, integer: { $0 * $1 }),
+    "Mul": binary(real: { $0 * $1 }, integer: { $0 &* $1 }),
     "Div": binary(real: { $0 / $1 }, integer: { $1 == 0 ? 0 : $0 / $1 }),
     "Pow": power,
     "Mod": modulo,
-    "PRelu": binary(real: { $0 < 0 ? $0 * $1 : $0 }, integer: { $0 < 0 ? $0 * $1 : $0 }),
+    "PRelu": binary(real: { $0 < 0 ? $0 * $1 : $0 }, integer: { $0 < 0 ? $0 &* $1 : $0 }),
     "Max": folded(real: larger, integer: max),
     "Min": folded(real: smaller, integer: min),
     "Sum": folded(real: { $0 + $1 }, integer: { $0 + $1 }),
@@ -101,7 +101,7 @@ extension Reference {
   /// With `fmod` the sign follows the dividend, else the divisor.
   @Sendable private static func modulo(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (a, b) = (try call.input(0), try call.input(1))
-    let truncates = call.node.int("fmod", default: 0) != 0
+    let truncates = call.int("fmod", default: 0) != 0
     return [
       try combine(
         call, a, b,

@@ -8,7 +8,7 @@ extension Reference {
       var parts: [Tensor] = []
       for index in call.inputs.indices { parts.append(try call.input(index)) }
       guard let first = parts.first else { throw call.error("there is nothing to join.") }
-      let axis = try call.axis(call.node.int("axis", default: 1), rank: first.shape.count)
+      let axis = try call.axis(call.int("axis", default: 1), rank: first.shape.count)
       return [try joined(parts, axis: axis, call)]
     },
     "Split": split,
@@ -58,9 +58,10 @@ extension Reference {
 
   @Sendable private static func split(_ call: Call) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
-    let axis = try call.axis(call.node.int("axis", default: 0), rank: x.shape.count)
+    let axis = try call.axis(call.int("axis", default: 0), in: x)
     let size = x.shape[axis]
-    let count = call.node.int("num_outputs", default: call.node.outputs.count)
+    let count = call.int("num_outputs", default: call.node.outputs.count)
+    guard count > 0, count <= 1 << 16 else { throw call.error("\(count) parts cannot be made.") }
     let each = (size + count - 1) / max(count, 1)
     let lengths =
       call.integers("split", orInput: 1)

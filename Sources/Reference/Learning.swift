@@ -73,7 +73,7 @@ extension Reference {
       let word = call.node.string("default_string", default: "_Unused")
       return Tensor(strings: [Array(word.utf8)], shape: [])
     case .int64:
-      return .from(integers: [Int128(call.node.int("default_int64", default: -1))], .int64, [])
+      return .from(integers: [Int128(call.int("default_int64", default: -1))], .int64, [])
     default:
       return .from(reals: [Double(call.node.float("default_float", default: 0))], values.type, [])
     }

@@ -26,7 +26,7 @@ extension Reference {
     guard x.shape.count >= 2, parameters.allSatisfy({ $0.count == x.shape[1] }) else {
       throw call.error("scale, bias, mean and variance do not fit input \(x.shape).")
     }
-    guard call.node.int("training_mode", default: 0) == 0 else {
+    guard call.int("training_mode", default: 0) == 0 else {
       throw call.error("training mode is not supported.")
     }
     let epsilon = Double(call.node.float("epsilon", default: 1e-5))
@@ -64,6 +64,9 @@ extension Reference {
     let epsilon = Double(call.node.float("epsilon", default: 1e-5))
     let normal = standardised(x.reals(), block: plane, epsilon: epsilon).values
     let (s, b) = (scale.reals(), bias.reals())
+    guard x.shape.count >= 2, s.count == x.shape[1], b.count == s.count else {
+      throw call.error("scale and bias do not fit input \(x.shape).")
+    }
     let values = normal.enumerated().map { index, value in
       let channel = index / plane % x.shape[1]
       return value * s[channel] + b[channel]
@@ -74,7 +77,7 @@ extension Reference {
   /// Wu and He, "Group Normalization" (2018); scale and bias were per group before opset 21.
   @Sendable private static func groupNormalization(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (x, scale, bias) = (try call.input(0), try call.input(1), try call.input(2))
-    let groups = call.node.int("num_groups", default: 1)
+    let groups = call.int("num_groups", default: 1)
     guard x.shape.count >= 2, groups > 0, x.shape[1] % groups == 0 else {
       throw call.error("\(groups) groups do not fit input \(x.shape).")
     }
@@ -83,6 +86,9 @@ extension Reference {
     let perGroup = x.shape[1] / groups
     let normal = standardised(x.reals(), block: perGroup * plane, epsilon: epsilon).values
     let (s, b) = (scale.reals(), bias.reals())
+    guard s.count == groups || s.count == x.shape[1], b.count == s.count else {
+      throw call.error("scale and bias do not fit input \(x.shape).")
+    }
     let byGroup = s.count == groups && groups != x.shape[1]
     let values = normal.enumerated().map { index, value in
       let channel = index / plane % x.shape[1]
@@ -95,7 +101,7 @@ extension Reference {
   /// Ba, Kiros and Hinton, "Layer Normalization" (2016).
   @Sendable private static func layerNormalization(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (x, scale) = (try call.input(0), try call.input(1))
-    let axis = try call.axis(call.node.int("axis", default: -1), rank: x.shape.count)
+    let axis = try call.axis(call.int("axis", default: -1), in: x)
     let block = Array(x.shape[axis...]).elementCount
     let epsilon = Double(call.node.float("epsilon", default: 1e-5))
     let normal = standardised(x.reals(), block: block, epsilon: epsilon)
@@ -129,7 +135,7 @@ extension Reference {
     _ call: Call
   ) throws(ModelError) -> [Tensor?] {
     let (x, scale) = (try call.input(0), try call.input(1))
-    let axis = try call.axis(call.node.int("axis", default: -1), rank: x.shape.count)
+    let axis = try call.axis(call.int("axis", default: -1), in: x)
     let inner = Array(x.shape[axis...])
     let block = inner.elementCount
     let epsilon = Double(call.node.float("epsilon", default: 1e-5))
@@ -149,8 +155,8 @@ extension Reference {
 
   @Sendable private static func lpNormalization(_ call: Call) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
-    let axis = try call.axis(call.node.int("axis", default: -1), rank: x.shape.count)
-    let p = Double(call.node.int("p", default: 2))
+    let axis = try call.axis(call.int("axis", default: -1), in: x)
+    let p = Double(call.int("p", default: 2))
     return [
       alongAxis(x, axis) { line in
         let length = norm(line, p)
@@ -164,9 +170,10 @@ extension Reference {
   ) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
     var axes: [Int] = []
-    for axis in call.node.ints("axes") ?? [0, 2, 3] {
-      axes.append(try call.axis(axis, rank: x.shape.count))
+    for axis in call.ints("axes") ?? [0, 2, 3] {
+      axes.append(try call.axis(axis, in: x))
     }
+    guard Set(axes).count == axes.count else { throw call.error("axes \(axes) are named twice.") }
     let rest = x.shape.indices.filter { !axes.contains($0) }
     let moved = transposed(x, rest + axes)
     let block = axes.reduce(1) { $0 * x.shape[$1] }
@@ -189,7 +196,7 @@ extension Reference {
     _ call: Call
   ) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
-    let size = call.node.int("size", default: 1)
+    let size = call.int("size", default: 1)
     guard x.shape.count >= 2, size > 0 else { throw call.error("size must be positive.") }
     let alpha = Double(call.node.float("alpha", default: 1e-4))
     let beta = Double(call.node.float("beta", default: 0.75))
@@ -225,7 +232,7 @@ extension Reference {
   /// Before opset 13 the axes from `axis` on are taken together, since then one axis alone.
   private static func linear(_ x: Tensor, _ call: Call) throws(ModelError) -> (Tensor, Int) {
     let flat = call.node.opset < 13
-    let axis = try call.axis(call.node.int("axis", default: flat ? 1 : -1), rank: x.shape.count)
+    let axis = try call.axis(call.int("axis", default: flat ? 1 : -1), in: x)
     guard flat else { return (x, axis) }
     let rows = Array(x.shape[..<axis]).elementCount
     return (x.reshaped([rows, Array(x.shape[axis...]).elementCount]), 1)

@@ -9,7 +9,7 @@ extension Reference {
     "LpPool": lpPool,
     "GlobalAveragePool": global { $0.reduce(0, +) / Double($0.count) },
     "GlobalLpPool": { (call) throws(ModelError) in
-      let p = Double(call.node.int("p", default: 2))
+      let p = Double(call.int("p", default: 2))
       return try pooled(call) { norm($0, p) }
     },
     "GlobalMaxPool": global { $0.reduce(-.infinity, max) },
@@ -20,13 +20,14 @@ extension Reference {
     _ call: Call, _ x: Tensor,
     _ body: (_ output: Int, _ plane: Int, _ inside: [Int], _ padded: Int) -> Void
   ) throws(ModelError) -> [Int] {
-    guard x.shape.count >= 3, x.shape.count <= 5, let kernel = call.node.ints("kernel_shape") else {
+    guard x.shape.count >= 3, x.shape.count <= 5, let kernel = call.ints("kernel_shape") else {
       throw call.error("an input of rank 3 to 5 and kernel_shape are needed.")
     }
     let window = try Window(call.node, kernel: kernel, input: Array(x.shape[2...]))
-    let ceiling = call.node.int("ceil_mode", default: 0) != 0
+    let ceiling = call.int("ceil_mode", default: 0) != 0
     let sizes = kernel.indices.map { window.output($0, input: x.shape[2 + $0], ceiling: ceiling) }
-    let shape = Array(x.shape[..<2]) + sizes
+    let shape = try call.sized(Array(x.shape[..<2]) + sizes)
+    _ = try call.sized(kernel)
     let (w, input, output) = (window.threeAxes, threeAxes(x.shape), threeAxes(shape))
     var position = 0
     var inside: [Int] = []
@@ -54,7 +55,7 @@ extension Reference {
     let x = try call.input(0)
     let values = x.reals()
     let planeSize = Array(x.shape.dropFirst(2)).elementCount
-    let byColumn = call.node.int("storage_order", default: 0) != 0
+    let byColumn = call.int("storage_order", default: 0) != 0
     var (best, places) = ([Double](), [Int128]())
     let shape = try forEachWindow(call, x) { _, plane, inside, _ in
       let start = plane * planeSize
@@ -83,7 +84,7 @@ extension Reference {
     let x = try call.input(0)
     let values = x.reals()
     let planeSize = Array(x.shape.dropFirst(2)).elementCount
-    let countsPads = call.node.int("count_include_pad", default: 0) != 0
+    let countsPads = call.int("count_include_pad", default: 0) != 0
     var means: [Double] = []
     let shape = try forEachWindow(call, x) { _, plane, inside, padded in
       let sum = inside.reduce(0) { $0 + values[plane * planeSize + $1] }
@@ -96,7 +97,7 @@ extension Reference {
     let x = try call.input(0)
     let values = x.reals()
     let planeSize = Array(x.shape.dropFirst(2)).elementCount
-    let p = Double(call.node.int("p", default: 2))
+    let p = Double(call.int("p", default: 2))
     var norms: [Double] = []
     let shape = try forEachWindow(call, x) { _, plane, inside, _ in
       norms.append(norm(inside.map { values[plane * planeSize + $0] }, p))

@@ -22,12 +22,13 @@ extension Reference {
     guard a.shape.count == 2, b.shape.count == 2 else {
       throw call.error("\(a.shape) and \(b.shape) are not matrices.")
     }
-    let first = call.node.int("transA", default: 0) != 0 ? transposed(a, [1, 0]) : a
-    let second = call.node.int("transB", default: 0) != 0 ? transposed(b, [1, 0]) : b
+    let first = call.int("transA", default: 0) != 0 ? transposed(a, [1, 0]) : a
+    let second = call.int("transB", default: 0) != 0 ? transposed(b, [1, 0]) : b
     let (rows, inner, columns) = (first.shape[0], first.shape[1], second.shape[1])
     guard inner == second.shape[0] else {
       throw call.error("matrices \(first.shape) and \(second.shape) do not fit together.")
     }
+    _ = try call.sized([rows, columns])
     var sums = product(first.reals(), second.reals(), rows, inner, columns)
     let alpha = Double(call.node.float("alpha", default: 1))
     if alpha != 1 { for index in sums.indices { sums[index] *= alpha } }
@@ -76,6 +77,7 @@ extension Reference {
     let (rows, inner, columns) = (
       left[left.count - 2], left[left.count - 1], right[right.count - 1]
     )
+    _ = try call.sized(batch + [rows, columns])
     let first = Broadcasting.sources(of: Array(left.dropLast(2)), in: batch)
     let second = Broadcasting.sources(of: Array(right.dropLast(2)), in: batch)
     let (x, y) = (a.reals(), b.reals())

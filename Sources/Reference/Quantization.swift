@@ -20,7 +20,7 @@ extension Reference {
     _ call: Call, _ x: Tensor, _ scale: Tensor
   ) throws(ModelError) -> [Int] {
     if scale.elementCount == 1 { return [Int](repeating: 0, count: x.elementCount) }
-    let axis = try call.axis(call.node.int("axis", default: 1), rank: x.shape.count)
+    let axis = try call.axis(call.int("axis", default: 1), in: x)
     let inner = Array(x.shape[(axis + 1)...]).elementCount
     let size = x.shape[axis]
     if scale.shape.count == 1 {
@@ -29,7 +29,7 @@ extension Reference {
       }
       return (0..<x.elementCount).map { $0 / inner % size }
     }
-    let block = call.node.int("block_size", default: 0)
+    let block = call.int("block_size", default: 0)
     var expected = x.shape
     if block > 0 { expected[axis] = (size + block - 1) / block }
     guard block > 0, scale.shape == expected else {
@@ -66,6 +66,9 @@ extension Reference {
     let type = try castTarget(call, "output_dtype", fallback: zero?.type ?? .uint8)
     let range = try bounds(type, call)
     let places = try scalePlaces(call, x, scale)
+    guard call.optional(2)?.elementCount ?? scale.elementCount == scale.elementCount else {
+      throw call.error("there are not as many zero points as scales.")
+    }
     let (values, scales, zeros) = (x.floats(), scale.floats(), zero?.reals())
     let result = places.enumerated().map { index, place in
       // Divided in single precision, so that ties fall as they do everywhere else.
@@ -77,6 +80,9 @@ extension Reference {
   @Sendable private static func dequantize(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (x, scale) = (try call.input(0), try call.input(1))
     let places = try scalePlaces(call, x, scale)
+    guard call.optional(2)?.elementCount ?? scale.elementCount == scale.elementCount else {
+      throw call.error("there are not as many zero points as scales.")
+    }
     let (values, scales, zeros) = (x.reals(), scale.reals(), call.optional(2)?.reals())
     let result = places.enumerated().map { (values[$0] - (zeros?[$1] ?? 0)) * scales[$1] }
     return [
@@ -114,6 +120,7 @@ extension Reference {
     _ parameter: Tensor, _ x: Tensor, axis: Int, _ call: Call
   ) throws(ModelError) -> [Double] {
     let values = parameter.reals()
+    guard !x.shape.isEmpty || values.count == 1 else { throw call.error("a scalar has no axes.") }
     if values.count == 1 { return [Double](repeating: values[0], count: x.elementCount) }
     if parameter.shape.count == 1, values.count == x.shape[axis] {
       let inner = Array(x.shape[(axis + 1)...]).elementCount
@@ -142,8 +149,8 @@ extension Reference {
       return .from(reals: values.indices.map { values[$0] * scales[$0] }, .float64, x.shape)
     }
     let product = try matrixProduct(call, real(a, 1, rows), real(b, 4, columns))
-    let scale = try call.input(6).reals()[0]
-    let (range, shift) = (try bounds(zero.type, call), zero.reals()[0])
+    let scale = try call.number(6)
+    let (range, shift) = (try bounds(zero.type, call), try call.number(7))
     let values = product.reals().map { saturated($0 / scale, shift, range) }
     return [.from(reals: values, zero.type, product.shape)]
   }
@@ -164,10 +171,13 @@ extension Reference {
       call, try centred(x, call.optional(2), axis: 0, call).reals(), x.shape,
       try centred(w, call.optional(5), axis: 0, call).reals(), w.shape,
       bias: call.optional(8)?.reals())
-    let input = try call.input(1).reals()[0]
+    let input = try call.number(1)
     let scales = try call.input(4).reals()
-    let output = try call.input(6).reals()[0]
-    let (range, shift) = (try bounds(zero.type, call), zero.reals()[0])
+    guard scales.count == 1 || scales.count == sums.shape[1] else {
+      throw call.error("\(scales.count) scales do not fit \(sums.shape[1]) channels.")
+    }
+    let output = try call.number(6)
+    let (range, shift) = (try bounds(zero.type, call), try call.number(7))
     let plane = Array(sums.shape[2...]).elementCount
     let values = sums.values.enumerated().map { index, sum in
       let channel = index / plane % sums.shape[1]

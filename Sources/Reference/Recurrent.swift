@@ -55,7 +55,7 @@ struct RecurrentNetwork: @unchecked Sendable {
     guard given.shape.count == 3, w.shape.count == 3, r.shape.count == 3 else {
       throw call.error("X, W and R must have three axes.")
     }
-    byBatch = call.node.int("layout", default: 0) != 0
+    byBatch = call.int("layout", default: 0) != 0
     x = byBatch ? Reference.transposed(given, [1, 0, 2]) : given
     (length, batch) = (x.shape[0], x.shape[1])
     hidden = r.shape[2]
@@ -124,7 +124,10 @@ struct RecurrentNetwork: @unchecked Sendable {
   /// Takes every sample through its steps, in every direction.
   func run(withCell: Bool, _ cell: Cell) throws(ModelError) -> [Tensor?] {
     let count = directions.count
-    let lengths = call.optional(4)?.integers().map { min(Int($0), length) }
+    let lengths = call.optional(4)?.sizes().map { max(0, min($0, length)) }
+    guard lengths?.count ?? batch == batch,
+      call.optional(7)?.shape ?? [count, 3 * hidden] == [count, 3 * hidden]
+    else { throw call.error("lengths or peepholes do not fit input \(x.shape).") }
     let before = try initial(5)
     let memory = withCell ? try initial(6) : [Double](repeating: 0, count: before.count)
     var y = [Double](repeating: 0, count: length * count * batch * hidden)
@@ -215,7 +218,7 @@ struct RecurrentNetwork: @unchecked Sendable {
     let reset = zip(gates[hidden..<2 * hidden], recurrentGate(1, direction, old)).map {
       activated(0, direction, $0 + $1)
     }
-    let resetAfter = call.node.int("linear_before_reset", default: 0) != 0
+    let resetAfter = call.int("linear_before_reset", default: 0) != 0
     let recurrent =
       resetAfter
       ? zip(reset, recurrentGate(2, direction, old)).map { $0 * $1 }
@@ -233,7 +236,7 @@ struct RecurrentNetwork: @unchecked Sendable {
   ) {
     let recurrent = (0..<4).map { recurrentGate($0, direction, state.hidden) }
     let peepholes = call.optional(7)?.reals()
-    let couples = call.node.int("input_forget", default: 0) != 0
+    let couples = call.int("input_forget", default: 0) != 0
     for unit in 0..<hidden {
       func sum(_ gate: Int) -> Double { gates[gate * hidden + unit] + recurrent[gate][unit] }
       func peephole(_ gate: Int) -> Double {

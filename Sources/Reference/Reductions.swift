@@ -63,8 +63,8 @@ extension Reference {
   private static func extreme(_ wins: @escaping @Sendable (Double, Double) -> Bool) -> Operator {
     { (call) throws(ModelError) in
       let x = try call.input(0)
-      let axis = try call.axis(call.node.int("axis", default: 0), rank: x.shape.count)
-      let last = call.node.int("select_last_index", default: 0) != 0
+      let axis = try call.axis(call.int("axis", default: 0), in: x)
+      let last = call.int("select_last_index", default: 0) != 0
       let values = x.reals()
       let (size, inner) = (x.shape[axis], Array(x.shape[(axis + 1)...]).elementCount)
       guard size > 0 else { throw call.error("axis \(axis) of \(x.shape) is empty.") }
@@ -82,7 +82,7 @@ extension Reference {
         }
       }
       var shape = x.shape
-      if call.node.int("keepdims", default: 1) != 0 {
+      if call.int("keepdims", default: 1) != 0 {
         shape[axis] = 1
       } else {
         shape.remove(at: axis)
@@ -98,9 +98,9 @@ extension Reference {
     { (call) throws(ModelError) in
       let x = try call.input(0)
       let named = try call.input(1).integers().first ?? 0
-      let axis = try call.axis(Int(clamping: named), rank: x.shape.count)
-      let exclusive = call.node.int("exclusive", default: 0) != 0
-      let reverse = call.node.int("reverse", default: 0) != 0
+      let axis = try call.axis(Int(clamping: named), in: x)
+      let exclusive = call.int("exclusive", default: 0) != 0
+      let reverse = call.int("reverse", default: 0) != 0
       return [
         alongAxis(x, axis) { line in
           var (value, result) = (neutral, line)
@@ -151,11 +151,11 @@ extension Reference {
 
   @Sendable private static func topK(_ call: Call) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
-    let axis = try call.axis(call.node.int("axis", default: -1), rank: x.shape.count)
+    let axis = try call.axis(call.int("axis", default: -1), in: x)
     let k =
       call.node.opset < 10
-      ? call.node.int("k", default: 1) : Int(try call.input(1).integers().first ?? 0)
-    let largest = call.node.int("largest", default: 1) != 0
+      ? call.int("k", default: 1) : try call.input(1).sizes().first ?? 0
+    let largest = call.int("largest", default: 1) != 0
     guard k >= 0, k <= x.shape[axis] else {
       throw call.error("\(k) of \(x.shape[axis]) elements cannot be picked.")
     }
@@ -197,9 +197,9 @@ private struct Lines {
   init(_ call: Call) throws(ModelError) {
     let x = try call.input(0)
     let named = call.integers("axes", orInput: 1) ?? []
-    let keepsAll = named.isEmpty && call.node.int("noop_with_empty_axes", default: 0) != 0
+    let keepsAll = named.isEmpty && call.int("noop_with_empty_axes", default: 0) != 0
     var axes = Set<Int>()
-    for axis in named { axes.insert(try call.axis(axis, rank: x.shape.count)) }
+    for axis in named { axes.insert(try call.axis(axis, in: x)) }
     if named.isEmpty, !keepsAll { axes = Set(x.shape.indices) }
     let kept = x.shape.indices.filter { !axes.contains($0) }
     let order = kept + axes.sorted()
@@ -214,7 +214,7 @@ private struct Lines {
     self.sources = sources
     length = axes.reduce(1) { $0 * x.shape[$1] }
     count = kept.reduce(1) { $0 * x.shape[$1] }
-    let keeps = call.node.int("keepdims", default: 1) != 0
+    let keeps = call.int("keepdims", default: 1) != 0
     result =
       keeps
       ? x.shape.indices.map { axes.contains($0) ? 1 : x.shape[$0] } : kept.map { x.shape[$0] }

@@ -1,4 +1,5 @@
 public import Models
+import Vocabulary
 
 /// Every operator in plain Swift, written to be obviously right rather than fast.
 ///
@@ -21,8 +22,23 @@ public enum Reference {
         "Node '\(node.name)' uses operator \(node.operation) of opset \(node.opset), "
           + "which is not supported.")
     }
-    return try apply(Call(node: node, inputs: inputs))
+    let call = Call(node: node, inputs: inputs)
+    guard inputs.allSatisfy({ $0?.type != .string }) || textual.contains(node.operation) else {
+      throw call.error("strings are not numbers.")
+    }
+    return try apply(call)
   }
+
+  /// Operators that take strings as one of their inputs.
+  private static let textual: Set<String> = [
+    "ArrayFeatureExtractor", "Cast", "CastLike", "CenterCropPad", "Compress", "Concat", "Dropout",
+    "Equal", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "If",
+    "LabelEncoder", "Loop", "OneHot", "OptionalGetElement", "OptionalHasElement", "Pad",
+    "RegexFullMatch", "Reshape", "ReverseSequence", "Scan", "Scatter", "ScatterElements",
+    "ScatterND", "Shape", "Size", "Slice", "Split", "Squeeze", "StringConcat",
+    "StringNormalizer", "StringSplit", "TfIdfVectorizer", "Tile", "Transpose", "Unique",
+    "Unsqueeze", "Where",
+  ]
 
   /// Whether an operator is known at all.
   public static func knows(_ operation: String, domain: String) -> Bool {
@@ -46,6 +62,11 @@ public enum Reference {
   }()
 }
 
+extension Int {
+  /// Cut to ±2³²: no axis is longer, and sums and products of two such numbers do not overflow.
+  var asSize: Int { Swift.min(Swift.max(self, -1 << 32), 1 << 32) }
+}
+
 /// One application of a node: its attributes and inputs, with errors that name it.
 struct Call {
   let node: Node
@@ -64,13 +85,47 @@ struct Call {
     return tensor
   }
 
+  /// The first element of an input that must have one.
+  func number(_ index: Int) throws(ModelError) -> Double {
+    guard let number = try input(index).reals().first else {
+      throw error("input \(index) is empty.")
+    }
+    return number
+  }
+
   /// An input that may be left out.
   func optional(_ index: Int) -> Tensor? { index < inputs.count ? inputs[index] : nil }
 
   /// Integers that older opsets give as an attribute and newer ones as an input.
   func integers(_ name: String, orInput index: Int) -> [Int]? {
-    if let values = node.ints(name) { return values }
-    return optional(index)?.integers().map { Int($0) }
+    ints(name) ?? optional(index)?.sizes()
+  }
+
+  /// The integer attribute of this name, bounded as `Int.asSize` is, or a default.
+  func int(_ name: String, default fallback: Int) -> Int {
+    node.int(name, default: fallback).asSize
+  }
+
+  /// The integers of this name, bounded as `Int.asSize` is, or nil.
+  func ints(_ name: String) -> [Int]? { node.ints(name)?.map(\.asSize) }
+
+  /// A shape that can be made: no negative sizes, and not too many elements.
+  func sized(_ shape: [Int]) throws(ModelError) -> [Int] {
+    var count = 1
+    for size in shape {
+      let (product, overflow) = count.multipliedReportingOverflow(by: size)
+      guard size >= 0, !overflow, product <= Limits.computedElements else {
+        throw error("a tensor of shape \(shape) cannot be made.")
+      }
+      count = product
+    }
+    return shape
+  }
+
+  /// An axis that a tensor has, made non-negative.
+  func axis(_ axis: Int, in x: Tensor) throws(ModelError) -> Int {
+    guard !x.shape.isEmpty else { throw error("a scalar has no axes.") }
+    return try self.axis(axis, rank: x.shape.count)
   }
 
   /// An axis between -rank and rank - 1, made non-negative.

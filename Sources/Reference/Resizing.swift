@@ -9,6 +9,8 @@ extension Reference {
   @Sendable private static func resize(_ call: Call) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
     let plan = try ResizePlan(call, x.shape)
+    _ = try call.sized(plan.axes.map(\.output))
+    guard x.elementCount > 0 else { throw call.error("an empty tensor cannot be resized.") }
     var (values, shape) = (x.reals(), x.shape)
     for axis in x.shape.indices {
       let line = plan.axes[axis]
@@ -49,7 +51,7 @@ private struct ResizePlan {
     }
     let scaleInput = call.optional(isNew ? 2 : 1)
     var given = node.floats("scales")?.map { Double($0) } ?? scaleInput?.reals() ?? []
-    let sizes = (isNew ? call.optional(3) : nil)?.integers().map { Int($0) } ?? []
+    let sizes = (isNew ? call.optional(3) : nil)?.sizes() ?? []
     guard given.count == named.count || sizes.count == named.count else {
       throw call.error("neither scales nor sizes fit \(named.count) axes.")
     }
@@ -61,10 +63,10 @@ private struct ResizePlan {
       if policy != "stretch", let low = given.min(), let high = given.max() {
         let scale = policy == "not_larger" ? low : high
         given = given.map { _ in scale }
-        outputs = named.map { Int((scale * Double(shape[$0]) + 0.5).rounded(.down)) }
+        outputs = named.map { whole((scale * Double(shape[$0]) + 0.5).rounded(.down)) }
       }
     } else {
-      outputs = named.indices.map { Int((Double(shape[named[$0]]) * given[$0]).rounded(.down)) }
+      outputs = named.indices.map { whole((Double(shape[named[$0]]) * given[$0]).rounded(.down)) }
     }
     guard given.allSatisfy({ $0 > 0 && $0.isFinite }), outputs.allSatisfy({ $0 >= 0 }) else {
       throw call.error("scales \(given) cannot be applied.")
@@ -130,6 +132,7 @@ private struct ResizeAxis {
   /// The inputs of an output, or nil where the output lies outside the region.
   func taps(of place: Int) -> [(place: Int, weight: Double)]? {
     let x = coordinate(place)
+    guard abs(x) < 1e12 else { return nil }
     if transformation == "tf_crop_and_resize", x < 0 || x > Double(input - 1) { return nil }
     if mode == "nearest" { return [(bounded(nearestPlace(x)), 1)] }
     let stretch = antialias ? min(scale, 1) : 1

@@ -22,6 +22,7 @@ extension Reference {
     let (values, places) = (x.reals(), grid.reals())
     let plane = Array(x.shape[2...]).elementCount
     let points = Array(grid.shape[1...rank]).elementCount
+    _ = try call.sized([x.shape[0], x.shape[1], points])
     var result = [Double](repeating: 0, count: x.shape[0] * x.shape[1] * points)
     for sample in 0..<x.shape[0] {
       for point in 0..<points {
@@ -39,13 +40,14 @@ extension Reference {
 
   /// Where each point of an image comes from under an affine map, between -1 and 1.
   @Sendable private static func affineGrid(_ call: Call) throws(ModelError) -> [Tensor?] {
-    let (theta, size) = (try call.input(0), try call.input(1).integers().map { Int($0) })
+    let (theta, size) = (try call.input(0), try call.input(1).sizes())
     let rank = size.count - 2
     guard rank >= 1, theta.shape == [size[0], rank, rank + 1], size.allSatisfy({ $0 >= 0 }) else {
       throw call.error("maps of shape \(theta.shape) do not fit size \(size).")
     }
-    let corners = call.node.int("align_corners", default: 0) != 0
+    let corners = call.int("align_corners", default: 0) != 0
     let (values, sizes) = (theta.reals(), Array(size[2...]))
+    _ = try call.sized(size)
     var result: [Double] = []
     for sample in 0..<size[0] {
       forEachIndex(of: sizes) { index in
@@ -69,6 +71,7 @@ extension Reference {
   static func bilinearTaps(
     _ y: Double, _ x: Double, _ height: Int, _ width: Int
   ) -> [(place: Int, weight: Double)] {
+    guard abs(y) < 1e12, abs(x) < 1e12 else { return [] }
     let (top, left) = (y.rounded(.down), x.rounded(.down))
     let (down, right) = (y - top, x - left)
     var taps: [(place: Int, weight: Double)] = []
@@ -85,11 +88,12 @@ extension Reference {
   @Sendable private static func regionAlign(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (x, regions, owners) = (try call.input(0), try call.input(1), try call.input(2))
     let (height, width) = (
-      call.node.int("output_height", default: 1), call.node.int("output_width", default: 1)
+      call.int("output_height", default: 1), call.int("output_width", default: 1)
     )
     guard x.shape.count == 4, regions.shape.count == 2, regions.shape[1] == 4,
       owners.elementCount == regions.shape[0], height > 0, width > 0
     else { throw call.error("regions \(regions.shape) do not fit \(x.shape).") }
+    _ = try call.sized([regions.shape[0], x.shape[1], height, width])
     let samples = try checkedIndices(owners, size: x.shape[0], call)
     let fallback = call.node.opset < 16 ? "output_half_pixel" : "half_pixel"
     let mode = call.node.string("coordinate_transformation_mode", default: fallback)
@@ -101,9 +105,9 @@ extension Reference {
     var result: [Double] = []
     for region in 0..<regions.shape[0] {
       let box = corners[region * 4..<region * 4 + 4].map { $0 * scale - shift }
-      let cells = RegionCells(
-        box, atLeastOne: shift == 0, height, width,
-        ratio: call.node.int("sampling_ratio", default: 0))
+      let cells = try RegionCells(
+        call, box, atLeastOne: shift == 0, height, width,
+        ratio: call.int("sampling_ratio", default: 0))
       for channel in 0..<x.shape[1] {
         let image = (samples[region] * x.shape[1] + channel) * plane
         for cell in 0..<height * width {
@@ -132,7 +136,7 @@ extension Reference {
     }
     let window = try Window(call.node, kernel: Array(w.shape[2...]), input: Array(x.shape[2...]))
     let (groups, parts) = (
-      call.node.int("group", default: 1), call.node.int("offset_group", default: 1)
+      call.int("group", default: 1), call.int("offset_group", default: 1)
     )
     let output = [window.output(0, input: x.shape[2]), window.output(1, input: x.shape[3])]
     let taps = window.kernel.elementCount
@@ -142,6 +146,9 @@ extension Reference {
     let (values, weights, shifts) = (x.reals(), w.reals(), offsets.reals())
     let (bias, masks) = (call.optional(3)?.reals(), call.optional(4)?.reals())
     let (area, plane) = (output.elementCount, x.shape[2] * x.shape[3])
+    guard bias?.count ?? w.shape[0] == w.shape[0],
+      masks?.count ?? offsets.elementCount / 2 == offsets.elementCount / 2
+    else { throw call.error("bias or mask does not fit the weights \(w.shape).") }
     var result: [Double] = []
     for line in 0..<x.shape[0] * w.shape[0] {
       let (sample, channel) = (line / w.shape[0], line % w.shape[0])
@@ -184,13 +191,18 @@ private struct RegionCells {
   private let columns: Int
 
   /// A box as left, top, right, bottom.
-  init(_ box: [Double], atLeastOne: Bool, _ height: Int, _ width: Int, ratio: Int) {
+  init(
+    _ call: Call, _ box: [Double], atLeastOne: Bool, _ height: Int, _ width: Int, ratio: Int
+  ) throws(ModelError) {
     (left, top) = (box[0], box[1])
     let (tall, wide) = (box[3] - box[1], box[2] - box[0])
     cellHeight = (atLeastOne ? max(tall, 1) : tall) / Double(height)
     cellWidth = (atLeastOne ? max(wide, 1) : wide) / Double(width)
-    rows = ratio > 0 ? ratio : max(0, Int(cellHeight.rounded(.up)))
-    columns = ratio > 0 ? ratio : max(0, Int(cellWidth.rounded(.up)))
+    rows = ratio > 0 ? ratio : max(0, whole(cellHeight.rounded(.up)))
+    columns = ratio > 0 ? ratio : max(0, whole(cellWidth.rounded(.up)))
+    guard rows <= 1 << 12, columns <= 1 << 12 else {
+      throw call.error("region \(box) would be read at \(rows) times \(columns) points per cell.")
+    }
   }
 
   func points(_ row: Int, _ column: Int) -> [(y: Double, x: Double)] {
@@ -225,7 +237,7 @@ private struct GridSampler {
   init(_ call: Call, sizes: [Int]) {
     self.sizes = sizes
     steps = strides(of: sizes)
-    corners = call.node.int("align_corners", default: 0) != 0
+    corners = call.int("align_corners", default: 0) != 0
     mode = call.node.string("mode", default: "linear")
     padding = call.node.string("padding_mode", default: "zeros")
   }

@@ -21,14 +21,15 @@ extension Reference {
       let flat = [x.reshaped([x.elementCount]), updates.reshaped([updates.elementCount])]
       return try joined(flat, axis: 0, call).gathered(x.shape) { sources[$0] }
     }
-    func reduced<Number: Comparable & Numeric>(
-      _ values: [Number], _ updates: [Number]
+    func reduced<Number: Comparable>(
+      _ values: [Number], _ updates: [Number], add: (Number, Number) -> Number,
+      multiply: (Number, Number) -> Number
     ) throws(ModelError) -> [Number] {
       var values = values
       for (update, target) in zip(updates, targets) {
         switch reduction {
-        case "add": values[target] += update
-        case "mul": values[target] *= update
+        case "add": values[target] = add(values[target], update)
+        case "mul": values[target] = multiply(values[target], update)
         case "max": values[target] = max(values[target], update)
         case "min": values[target] = min(values[target], update)
         default: throw call.error("reduction \(reduction) is not known.")
@@ -36,14 +37,17 @@ extension Reference {
       }
       return values
     }
-    return x.type.isReal
-      ? .from(reals: try reduced(x.reals(), updates.reals()), x.type, x.shape)
-      : .from(integers: try reduced(x.integers(), updates.integers()), x.type, x.shape)
+    if x.type.isReal {
+      let values = try reduced(x.reals(), updates.reals(), add: +, multiply: *)
+      return .from(reals: values, x.type, x.shape)
+    }
+    let values = try reduced(x.integers(), updates.integers(), add: &+, multiply: &*)
+    return .from(integers: values, x.type, x.shape)
   }
 
   @Sendable private static func scatterElements(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (x, picks, updates) = (try call.input(0), try call.input(1), try call.input(2))
-    let axis = try call.axis(call.node.int("axis", default: 0), rank: x.shape.count)
+    let axis = try call.axis(call.int("axis", default: 0), in: x)
     let fits = zip(picks.shape, x.shape).enumerated().allSatisfy { place, sizes in
       place == axis || sizes.0 <= sizes.1
     }
@@ -92,8 +96,8 @@ extension Reference {
   /// Writes new rows into a cache, from another position for each sample.
   @Sendable private static func tensorScatter(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (x, updates) = (try call.input(0), try call.input(1))
-    let axis = try call.axis(call.node.int("axis", default: -2), rank: x.shape.count)
-    let starts = call.optional(2)?.integers().map { Int($0) }
+    let axis = try call.axis(call.int("axis", default: -2), in: x)
+    let starts = call.optional(2)?.sizes()
     let circular = call.node.string("mode", default: "linear") == "circular"
     var expected = updates.shape
     guard expected.count == x.shape.count, expected[axis] <= x.shape[axis], axis > 0 else {

@@ -16,7 +16,7 @@ extension Reference {
     var x = try call.input(0)
     var axis = 0
     if case .int(let named)? = call.node.attributes["axis"] {
-      axis = try call.axis(named, rank: x.shape.count)
+      axis = try call.axis(named, in: x)
     } else {
       x = x.reshaped([x.elementCount])
     }
@@ -34,9 +34,9 @@ extension Reference {
   }
 
   @Sendable private static func reverseSequence(_ call: Call) throws(ModelError) -> [Tensor?] {
-    let (x, lengths) = (try call.input(0), try call.input(1).integers().map { Int($0) })
-    let time = try call.axis(call.node.int("time_axis", default: 0), rank: x.shape.count)
-    let batch = try call.axis(call.node.int("batch_axis", default: 1), rank: x.shape.count)
+    let (x, lengths) = (try call.input(0), try call.input(1).sizes())
+    let time = try call.axis(call.int("time_axis", default: 0), in: x)
+    let batch = try call.axis(call.int("batch_axis", default: 1), in: x)
     guard lengths.count == x.shape[batch], lengths.allSatisfy({ (0...x.shape[time]).contains($0) })
     else { throw call.error("lengths \(lengths) do not fit \(x.shape).") }
     let own = strides(of: x.shape)
@@ -53,8 +53,8 @@ extension Reference {
   @Sendable private static func triangle(_ call: Call) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
     guard x.shape.count >= 2 else { throw call.error("a matrix is needed.") }
-    let diagonal = Int(call.optional(1)?.integers().first ?? 0)
-    let upper = call.node.int("upper", default: 1) != 0
+    let diagonal = call.optional(1)?.sizes().first ?? 0
+    let upper = call.int("upper", default: 1) != 0
     let (rows, columns) = (x.shape[x.shape.count - 2], x.shape[x.shape.count - 1])
     return [
       x.gathered(x.shape) { position in
@@ -80,7 +80,7 @@ extension Reference {
     var x = try call.input(0)
     var axis = 0
     if case .int(let named)? = call.node.attributes["axis"] {
-      axis = try call.axis(named, rank: x.shape.count)
+      axis = try call.axis(named, in: x)
     } else {
       x = x.reshaped([x.elementCount])
     }
@@ -101,7 +101,7 @@ extension Reference {
       counts[known] += 1
       return known
     }
-    if call.node.int("sorted", default: 1) != 0 {
+    if call.int("sorted", default: 1) != 0 {
       let order = firsts.indices.sorted {
         slices[firsts[$0]].lexicographicallyPrecedes(slices[firsts[$1]])
       }
@@ -127,10 +127,10 @@ extension Reference {
 
   /// Cuts or pads axes about their middle; an odd element is cut or added at the end.
   @Sendable private static func centreCropPad(_ call: Call) throws(ModelError) -> [Tensor?] {
-    let (x, sizes) = (try call.input(0), try call.input(1).integers().map { Int($0) })
+    let (x, sizes) = (try call.input(0), try call.input(1).sizes())
     var axes: [Int] = []
-    for axis in call.node.ints("axes") ?? Array(x.shape.indices) {
-      axes.append(try call.axis(axis, rank: x.shape.count))
+    for axis in call.ints("axes") ?? Array(x.shape.indices) {
+      axes.append(try call.axis(axis, in: x))
     }
     guard axes.count == sizes.count, sizes.allSatisfy({ $0 >= 0 }) else {
       throw call.error("sizes \(sizes) do not fit axes \(axes).")
@@ -141,6 +141,7 @@ extension Reference {
       shifts[axis] = difference >= 0 ? difference / 2 : -(-difference / 2)
       shape[axis] = size
     }
+    shape = try call.sized(shape)
     let own = strides(of: x.shape)
     var sources: [Int?] = []
     forEachIndex(of: shape) { index in

@@ -36,7 +36,7 @@ extension Reference {
     guard let wanted = call.integers("shape", orInput: 1) else {
       throw call.error("the new shape is missing.")
     }
-    let keepsZero = call.node.int("allowzero", default: 0) != 0
+    let keepsZero = call.int("allowzero", default: 0) != 0
     var shape = wanted
     for axis in shape.indices where shape[axis] == 0 && !keepsZero {
       guard axis < x.shape.count else {
@@ -46,13 +46,13 @@ extension Reference {
     }
     if let free = shape.firstIndex(of: -1) {
       shape[free] = 1
-      let known = shape.elementCount
+      let known = try call.sized(shape).elementCount
       guard known != 0, x.elementCount % known == 0 else {
         throw call.error("\(x.shape) cannot become \(wanted).")
       }
       shape[free] = x.elementCount / known
     }
-    guard shape.allSatisfy({ $0 >= 0 }), shape.elementCount == x.elementCount else {
+    guard try call.sized(shape).elementCount == x.elementCount else {
       throw call.error("\(x.shape) cannot become \(wanted).")
     }
     return [x.reshaped(shape)]
@@ -60,7 +60,7 @@ extension Reference {
 
   @Sendable private static func flatten(_ call: Call) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
-    let axis = call.node.int("axis", default: 1)
+    let axis = call.int("axis", default: 1)
     let border = axis < 0 ? axis + x.shape.count : axis
     guard (0...x.shape.count).contains(border) else {
       throw call.error("axis \(axis) does not exist in a tensor of rank \(x.shape.count).")
@@ -73,7 +73,7 @@ extension Reference {
     let x = try call.input(0)
     var axes = Set<Int>()
     if let named = call.integers("axes", orInput: 1) {
-      for axis in named { axes.insert(try call.axis(axis, rank: x.shape.count)) }
+      for axis in named { axes.insert(try call.axis(axis, in: x)) }
     } else {
       axes = Set(x.shape.indices.filter { x.shape[$0] == 1 })
     }
@@ -98,7 +98,7 @@ extension Reference {
 
   @Sendable private static func transpose(_ call: Call) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
-    let order = call.node.ints("perm") ?? x.shape.indices.reversed()
+    let order = call.ints("perm") ?? x.shape.indices.reversed()
     guard order.sorted() == Array(x.shape.indices) else {
       throw call.error("perm \(order) does not order \(x.shape.count) axes.")
     }
@@ -120,20 +120,21 @@ extension Reference {
   }
 
   @Sendable private static func expand(_ call: Call) throws(ModelError) -> [Tensor?] {
-    let (x, wanted) = (try call.input(0), try call.input(1).integers().map { Int($0) })
-    guard wanted.allSatisfy({ $0 >= 0 }), let shape = Broadcasting.shape([x.shape, wanted]) else {
+    let (x, wanted) = (try call.input(0), try call.input(1).sizes())
+    guard let wide = Broadcasting.shape([x.shape, try call.sized(wanted)]) else {
       throw call.error("\(x.shape) cannot be expanded to \(wanted).")
     }
+    let shape = try call.sized(wide)
     let sources = Broadcasting.sources(of: x.shape, in: shape)
     return [x.gathered(shape) { sources[$0] }]
   }
 
   @Sendable private static func tile(_ call: Call) throws(ModelError) -> [Tensor?] {
-    let (x, repeats) = (try call.input(0), try call.input(1).integers().map { Int($0) })
+    let (x, repeats) = (try call.input(0), try call.input(1).sizes())
     guard repeats.count == x.shape.count, repeats.allSatisfy({ $0 >= 0 }) else {
       throw call.error("repeats \(repeats) do not fit \(x.shape).")
     }
-    let shape = zip(x.shape, repeats).map { $0 * $1 }
+    let shape = try call.sized(zip(x.shape, repeats).map { $0 * $1 })
     let steps = strides(of: x.shape)
     var sources: [Int] = []
     forEachIndex(of: shape) { index in
@@ -146,8 +147,8 @@ extension Reference {
     let x = try call.input(0)
     let rank = x.shape.count
     func bound(_ value: Int) -> Int { min(max(value < 0 ? value + rank : value, 0), rank) }
-    let start = bound(call.node.int("start", default: 0))
-    let end = bound(call.node.int("end", default: rank))
+    let start = bound(call.int("start", default: 0))
+    let end = bound(call.int("end", default: rank))
     let dimensions = start < end ? Array(x.shape[start..<end]) : []
     return [.from(integers: dimensions.map { Int128($0) }, .int64, [dimensions.count])]
   }

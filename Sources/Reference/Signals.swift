@@ -32,17 +32,17 @@ extension Reference {
     let rank = x.shape.count
     let named =
       call.node.opset < 20
-      ? call.node.int("axis", default: 1) : Int(call.optional(2)?.integers().first ?? -2)
+      ? call.int("axis", default: 1) : call.optional(2)?.sizes().first ?? -2
     let axis = try call.axis(named, rank: rank)
     let parts = x.shape[rank - 1]
     guard rank >= 2, axis < rank - 1, parts == 1 || parts == 2 else {
       throw call.error("\(x.shape) is no signal.")
     }
-    let inverse = call.node.int("inverse", default: 0) != 0
-    let half = call.node.int("onesided", default: 0) != 0
+    let inverse = call.int("inverse", default: 0) != 0
+    let half = call.int("onesided", default: 0) != 0
     let size = x.shape[axis]
     let natural = inverse && half ? 2 * (size - 1) : size
-    let length = Int(call.optional(1)?.integers().first ?? Int128(natural))
+    let length = call.optional(1)?.sizes().first ?? natural
     guard length > 0 else { throw call.error("a transform of length \(length) does not exist.") }
     let kept = half && !inverse ? length / 2 + 1 : length
     let inner = Array(x.shape[(axis + 1)..<(rank - 1)]).elementCount
@@ -50,6 +50,7 @@ extension Reference {
     var shape = x.shape
     shape[axis] = kept
     shape[rank - 1] = half && inverse ? 1 : 2
+    shape = try call.sized(shape)
     var result = [Double](repeating: 0, count: shape.elementCount)
     for block in 0..<Array(x.shape[..<axis]).elementCount {
       for offset in 0..<inner {
@@ -74,19 +75,19 @@ extension Reference {
 
   @Sendable private static func shortTimeFourier(_ call: Call) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
-    let step = Int(try call.input(1).integers().first ?? 0)
+    let step = try call.input(1).sizes().first ?? 0
     let window = call.optional(2)?.reals()
     let parts = x.shape.count == 3 ? x.shape[2] : 1
-    guard x.shape.count >= 2, parts <= 2, step > 0 else {
+    guard x.shape.count >= 2, (1...2).contains(parts), step > 0 else {
       throw call.error("\(x.shape) is no signal that can be cut every \(step) samples.")
     }
     let size = x.shape[1]
-    let length = Int(call.optional(3)?.integers().first ?? Int128(window?.count ?? size))
+    let length = call.optional(3)?.sizes().first ?? window?.count ?? size
     guard length > 0, length <= size, window?.count ?? length == length else {
       throw call.error("frames of \(length) do not fit a signal of \(size).")
     }
     let frames = 1 + (size - length) / step
-    let kept = call.node.int("onesided", default: 1) != 0 ? length / 2 + 1 : length
+    let kept = call.int("onesided", default: 1) != 0 ? length / 2 + 1 : length
     let values = x.reals()
     var result: [Double] = []
     for frame in 0..<x.shape[0] * frames {
@@ -105,11 +106,11 @@ extension Reference {
   /// A window as a function of the angle, which goes once around.
   private static func window(_ function: @escaping @Sendable (Double) -> Double) -> Operator {
     { (call) throws(ModelError) in
-      let size = Int(try call.input(0).integers().first ?? 0)
-      guard size >= 0, size <= Limits.tensorElements else {
+      let size = try call.input(0).sizes().first ?? 0
+      guard size >= 0, size <= Limits.computedElements else {
         throw call.error("a window of \(size) cannot be made.")
       }
-      let periodic = call.node.int("periodic", default: 1) != 0
+      let periodic = call.int("periodic", default: 1) != 0
       let type = try castTarget(call, "output_datatype", fallback: .float32)
       let length = Double(periodic ? size : size - 1)
       let values = (0..<size).map { function(2 * Double.pi * Double($0) / max(length, 1)) }
@@ -121,7 +122,7 @@ extension Reference {
   @Sendable private static func melWeights(_ call: Call) throws(ModelError) -> [Tensor?] {
     var numbers: [Double] = []
     for index in 0..<5 { numbers.append(try call.input(index).reals().first ?? 0) }
-    let (bands, length, rate) = (Int(numbers[0]), Int(numbers[1]), numbers[2])
+    let (bands, length, rate) = (whole(numbers[0]), whole(numbers[1]), numbers[2])
     guard bands > 0, length > 0, rate > 0, bands <= 1 << 16, length <= 1 << 24 else {
       throw call.error("\(bands) bands of \(length) bins cannot be made.")
     }
@@ -130,13 +131,15 @@ extension Reference {
     let step = (mel(numbers[4]) - low) / Double(bands + 2)
     let edges = (0..<bands + 2).map { edge -> Int in
       let hertz = 700 * expm1((Double(edge) * step + low) / 2595 * log(10))
-      return Int((Double(length + 1) * hertz / rate).rounded(.down))
+      return whole((Double(length + 1) * hertz / rate).rounded(.down))
     }
     let bins = length / 2 + 1
+    _ = try call.sized([bins, bands])
     var result = [Double](repeating: 0, count: bins * bands)
     for band in 0..<bands {
       let (left, centre, right) = (edges[band], edges[band + 1], edges[band + 2])
-      for bin in max(left, 0)..<max(right, centre + 1, left, 0) where bin < bins {
+      let first = min(max(left, 0), bins)
+      for bin in first..<max(first, min(bins, max(right, centre + 1))) {
         if bin < centre || (bin == centre && right <= centre) {
           result[bin * bands + band] =
             centre == left ? 1 : Double(bin - left) / Double(centre - left)

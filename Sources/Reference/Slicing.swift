@@ -27,7 +27,7 @@ extension Reference {
       [Int](repeating: 0, count: x.shape.count), [Int](repeating: 1, count: x.shape.count), x.shape
     )
     for (position, named) in axes.enumerated() {
-      let axis = try call.axis(named, rank: x.shape.count)
+      let axis = try call.axis(named, in: x)
       let (size, step) = (x.shape[axis], steps[position])
       func bound(_ value: Int) -> Int {
         let counted = value < 0 ? max(value, -size - 1) + size : min(value, size)
@@ -66,13 +66,13 @@ extension Reference {
 
   @Sendable private static func gather(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (x, picks) = (try call.input(0), try call.input(1))
-    let axis = try call.axis(call.node.int("axis", default: 0), rank: x.shape.count)
+    let axis = try call.axis(call.int("axis", default: 0), in: x)
     let indices = try checkedIndices(picks, size: x.shape[axis], call)
     let inner = Array(x.shape[(axis + 1)...]).elementCount
-    let shape = x.shape[..<axis] + picks.shape + x.shape[(axis + 1)...]
+    let shape = try call.sized(x.shape[..<axis] + picks.shape + x.shape[(axis + 1)...])
     let block = indices.count * inner
     return [
-      x.gathered(Array(shape)) { position in
+      x.gathered(shape) { position in
         let (outer, rest) = position.quotientAndRemainder(dividingBy: max(block, 1))
         return (outer * x.shape[axis] + indices[rest / inner]) * inner + rest % inner
       }
@@ -81,7 +81,13 @@ extension Reference {
 
   @Sendable private static func gatherElements(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (x, picks) = (try call.input(0), try call.input(1))
-    let axis = try call.axis(call.node.int("axis", default: 0), rank: x.shape.count)
+    let axis = try call.axis(call.int("axis", default: 0), in: x)
+    let fits = zip(picks.shape, x.shape).enumerated().allSatisfy { place, sizes in
+      place == axis || sizes.0 <= sizes.1
+    }
+    guard picks.shape.count == x.shape.count, fits else {
+      throw call.error("indices \(picks.shape) do not fit \(x.shape).")
+    }
     let indices = try checkedIndices(picks, size: x.shape[axis], call)
     let own = strides(of: x.shape)
     var sources: [Int] = []
@@ -98,9 +104,9 @@ extension Reference {
 
   @Sendable private static func gatherND(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (x, picks) = (try call.input(0), try call.input(1))
-    let batch = call.node.int("batch_dims", default: 0)
+    let batch = call.int("batch_dims", default: 0)
     guard let depth = picks.shape.last, batch >= 0, batch + depth <= x.shape.count,
-      batch < picks.shape.count
+      batch < picks.shape.count, picks.shape[..<batch] == x.shape[..<batch]
     else { throw call.error("indices \(picks.shape) do not fit \(x.shape).") }
     let own = strides(of: x.shape)
     let rows = picks.elementCount / max(depth, 1)
@@ -109,7 +115,7 @@ extension Reference {
     let numbers = picks.integers()
     var starts: [Int] = []
     for row in 0..<rows {
-      var start = batch > 0 ? row / (rows / max(batches, 1)) * own[batch - 1] : 0
+      var start = batch > 0 ? row / max(rows / max(batches, 1), 1) * own[batch - 1] : 0
       for position in 0..<depth {
         let size = x.shape[batch + position]
         let number = numbers[row * depth + position]
@@ -121,8 +127,8 @@ extension Reference {
       }
       starts.append(start)
     }
-    let shape = picks.shape.dropLast() + x.shape[(batch + depth)...]
-    return [x.gathered(Array(shape)) { starts[$0 / block] + $0 % block }]
+    let shape = try call.sized(picks.shape.dropLast() + x.shape[(batch + depth)...])
+    return [x.gathered(shape) { starts[$0 / block] + $0 % block }]
   }
 
   @Sendable private static func pad(_ call: Call) throws(ModelError) -> [Tensor?] {
@@ -131,9 +137,9 @@ extension Reference {
       throw call.error("pads are missing.")
     }
     var axes = Array(x.shape.indices)
-    if let named = call.optional(3)?.integers() {
+    if let named = call.optional(3)?.sizes() {
       axes = []
-      for axis in named { axes.append(try call.axis(Int(axis), rank: x.shape.count)) }
+      for axis in named { axes.append(try call.axis(axis, in: x)) }
     }
     guard amounts.count == 2 * axes.count else {
       throw call.error("\(amounts.count) pads do not fit \(axes.count) axes.")
@@ -145,6 +151,10 @@ extension Reference {
       guard shape[axis] >= 0 else { throw call.error("axis \(axis) would be negative.") }
     }
     let mode = call.node.string("mode", default: "constant")
+    shape = try call.sized(shape)
+    guard mode == "constant" || x.elementCount > 0 || shape.elementCount == 0 else {
+      throw call.error("an empty tensor has no elements to repeat.")
+    }
     let own = strides(of: x.shape)
     var sources: [Int?] = []
     forEachIndex(of: shape) { index in
@@ -158,6 +168,7 @@ extension Reference {
     let value =
       call.optional(2)
       ?? .from(reals: [Double(call.node.float("value", default: 0))], x.type, [])
+    guard value.elementCount == 1 else { throw call.error("the padding is not one element.") }
     let both = try joined([x.reshaped([x.elementCount]), value.reshaped([1])], axis: 0, call)
     return [both.gathered(shape) { sources[$0] ?? x.elementCount }]
   }
@@ -179,8 +190,9 @@ extension Reference {
 
   @Sendable private static func depthToSpace(_ call: Call) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
-    let block = call.node.int("blocksize", default: 1)
-    guard x.shape.count == 4, block > 0, x.shape[1] % (block * block) == 0 else {
+    let block = call.int("blocksize", default: 1)
+    guard x.shape.count == 4, block > 0, block < 1 << 20, x.shape[1] % (block * block) == 0
+    else {
       throw call.error("\(x.shape) cannot be cut into blocks of \(block).")
     }
     let (n, c, h, w) = (x.shape[0], x.shape[1] / (block * block), x.shape[2], x.shape[3])
@@ -192,7 +204,7 @@ extension Reference {
 
   @Sendable private static func spaceToDepth(_ call: Call) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
-    let block = call.node.int("blocksize", default: 1)
+    let block = call.int("blocksize", default: 1)
     guard x.shape.count == 4, block > 0, x.shape[2] % block == 0, x.shape[3] % block == 0 else {
       throw call.error("\(x.shape) cannot be cut into blocks of \(block).")
     }

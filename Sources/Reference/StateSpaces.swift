@@ -13,8 +13,8 @@ extension Reference {
   /// Yang et al., "Gated Delta Networks" (2024), and the simpler rules that it contains.
   @Sendable private static func linearAttention(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (x, past) = (try call.input(0), call.optional(3))
-    let keyHeads = call.node.int("kv_num_heads", default: 0)
-    let q = try Heads(call, x, heads: call.node.int("q_num_heads", default: 0))
+    let keyHeads = call.int("kv_num_heads", default: 0)
+    let q = try Heads(call, x, heads: call.int("q_num_heads", default: 0))
     let k = try Heads(call, try call.input(1), heads: keyHeads)
     let v = try Heads(call, try call.input(2), heads: keyHeads)
     let decay = try call.optional(4).map { (gate) throws(ModelError) in
@@ -25,7 +25,10 @@ extension Reference {
     let stateShape = [k.batch, k.count, k.width, v.width]
     guard q.rows == k.rows, v.rows == k.rows, q.width == k.width, q.count % k.count == 0,
       past?.shape ?? stateShape == stateShape, decay?.rows ?? k.rows == k.rows,
-      betaHeads == 1 || betaHeads == k.count
+      betaHeads == 1 || betaHeads == k.count, q.batch == k.batch, v.batch == k.batch,
+      v.count == k.count, decay?.batch ?? k.batch == k.batch,
+      decay?.width ?? 1 == 1 || decay?.width == k.width,
+      beta?.count ?? k.batch * k.rows * betaHeads == k.batch * k.rows * betaHeads
     else { throw call.error("queries, keys, values, decay or state do not fit together.") }
     var state = past?.reals() ?? [Double](repeating: 0, count: stateShape.elementCount)
     let given = Double(call.node.float("scale", default: 0))
@@ -79,6 +82,7 @@ extension Reference {
       throw call.error("weights \(w.shape) do not fit input \(x.shape).")
     }
     let kept = w.shape[2] - 1
+    guard kept >= 0 else { throw call.error("the weights are empty.") }
     let before = [x.shape[0], x.shape[1], kept]
     let past =
       call.optional(3)
@@ -90,6 +94,9 @@ extension Reference {
     let padded = try joined([past, x], axis: 2, call)
     let (values, weights) = (padded.reals(), w.reals())
     let bias = call.optional(2)?.reals()
+    guard bias?.count ?? x.shape[1] == x.shape[1] else {
+      throw call.error("weights or bias do not fit input \(x.shape).")
+    }
     let (length, full) = (x.shape[2], padded.shape[2])
     let activation = call.node.string("activation", default: "none")
     let result = (0..<x.elementCount).map { position -> Double in

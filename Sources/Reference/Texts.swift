@@ -29,7 +29,7 @@ extension Reference {
   @Sendable private static func splitTexts(_ call: Call) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
     let delimiter = call.node.string("delimiter", default: "")
-    let most = call.node.int("maxsplit", default: .max)
+    let most = max(0, call.int("maxsplit", default: .max))
     let parts = words(x).map { word -> [String] in
       if delimiter.isEmpty {
         let split = word.split(
@@ -57,7 +57,7 @@ extension Reference {
   @Sendable private static func normalizeTexts(_ call: Call) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
     let casing = call.node.string("case_change_action", default: "NONE")
-    let sensitive = call.node.int("is_case_sensitive", default: 0) != 0
+    let sensitive = call.int("is_case_sensitive", default: 0) != 0
     var stops: [String] = []
     if case .strings(let words)? = call.node.attributes["stopwords"] { stops = words }
     func changed(_ word: String) -> String {
@@ -94,16 +94,26 @@ extension Reference {
   @Sendable private static func termFrequencies(_ call: Call) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
     let node = call.node
-    guard let starts = node.ints("ngram_counts"), let columns = node.ints("ngram_indexes"),
+    guard let starts = call.ints("ngram_counts"), let columns = call.ints("ngram_indexes"),
       let width = columns.max().map({ $0 + 1 }), (1...2).contains(x.shape.count)
     else { throw call.error("ngram_counts and ngram_indexes are needed.") }
     var pool: [String] = node.ints("pool_int64s")?.map { "\($0)" } ?? []
     if case .strings(let words)? = node.attributes["pool_strings"] { pool = words }
     let items = x.type == .string ? words(x) : x.integers().map { "\($0)" }
-    let lengths = node.int("min_gram_length", default: 1)...node.int("max_gram_length", default: 1)
-    let skips = node.int("max_skip_count", default: 0)
+    let lengths = call.int("min_gram_length", default: 1)
+    let longest = call.int("max_gram_length", default: 1)
+    let skips = call.int("max_skip_count", default: 0)
+    let sizes = zip(starts, starts.dropFirst() + [pool.count]).enumerated().map { size, place in
+      (place.1 - place.0) % (size + 1) == 0 ? (place.1 - place.0) / (size + 1) : -1
+    }
+    guard sizes.allSatisfy({ $0 >= 0 }), starts.first == 0, sizes.reduce(0, +) == columns.count,
+      columns.allSatisfy({ $0 >= 0 }), (0...1 << 16).contains(skips),
+      node.floats("weights")?.count ?? columns.count == columns.count
+    else { throw call.error("ngram_counts, ngram_indexes, weights and the pool do not fit.") }
+    _ = try call.sized([width])
     let length = x.shape[x.shape.count - 1]
     let rows = x.shape.count == 2 ? x.shape[0] : 1
+    _ = try call.sized([rows, width])
     var counts = [Double](repeating: 0, count: rows * width)
     var weights = [Double](repeating: 1, count: width)
     var known = 0
@@ -115,7 +125,7 @@ extension Reference {
       for (place, gram) in grams.enumerated() {
         let column = columns[known + place]
         if let given = node.floats("weights") { weights[column] = Double(given[known + place]) }
-        guard lengths.contains(size) else { continue }
+        guard size >= lengths, size <= longest else { continue }
         for row in 0..<rows {
           for step in 1...(size == 1 ? 1 : skips + 1) {
             for start in 0..<max(0, length - (size - 1) * step) {

@@ -30,7 +30,7 @@ extension Reference {
       let step = Step(
         rate: try call.input(0).reals().first ?? 0, count: try call.input(1).reals().first ?? 0,
         node: call.node)
-      let count = (call.inputs.count - 2) / (2 + states)
+      let count = max(0, call.inputs.count - 2) / (2 + states)
       var outputs = [Tensor?](repeating: nil, count: count * (1 + states))
       for index in 0..<count {
         let weights = try call.input(2 + index)

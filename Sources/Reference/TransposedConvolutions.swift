@@ -38,18 +38,21 @@ extension Reference {
     _ call: Call
   ) throws(ModelError) -> [Tensor?] {
     let (x, w) = (try call.input(0), try call.input(1))
-    let groups = call.node.int("group", default: 1)
+    let groups = call.int("group", default: 1)
     guard x.shape.count >= 3, w.shape.count == x.shape.count, groups > 0,
       w.shape[0] == x.shape[1], x.shape[1] % groups == 0
     else { throw call.error("weights \(w.shape) do not fit input \(x.shape).") }
     let grid = Array(x.shape[2...])
     var window = try Window(call.node, kernel: Array(w.shape[2...]), input: grid)
-    let image = try outputSizes(call, &window, grid)
+    let image = try call.sized(try outputSizes(call, &window, grid))
     let taps = spread(window, grid: grid, image: image)
     let (inputs, outputs) = (x.shape[1] / groups, w.shape[1])
     let (values, weights, bias) = (x.reals(), w.reals(), call.optional(2)?.reals())
+    guard bias?.count ?? outputs * groups == outputs * groups else {
+      throw call.error("the bias does not fit weights \(w.shape).")
+    }
     let (area, plane) = (grid.elementCount, image.elementCount)
-    let shape = [x.shape[0], outputs * groups] + image
+    let shape = try call.sized([x.shape[0], outputs * groups] + image)
     var result = [Double](repeating: 0, count: shape.elementCount)
     for line in 0..<x.shape[0] * outputs * groups {
       let (sample, channel) = (line / (outputs * groups), line % (outputs * groups))
@@ -73,9 +76,9 @@ extension Reference {
     _ call: Call, _ window: inout Window, _ grid: [Int]
   ) throws(ModelError) -> [Int] {
     let rank = grid.count
-    let extra = call.node.ints("output_padding") ?? [Int](repeating: 0, count: rank)
+    let extra = call.ints("output_padding") ?? [Int](repeating: 0, count: rank)
     let rule = call.node.string("auto_pad", default: "NOTSET")
-    var wanted = call.node.ints("output_shape").map { Array($0.suffix(rank)) }
+    var wanted = call.ints("output_shape").map { Array($0.suffix(rank)) }
     if rule.hasPrefix("SAME"), wanted == nil {
       wanted = (0..<rank).map { grid[$0] * window.strides[$0] }
     }
@@ -101,8 +104,8 @@ extension Reference {
   /// Adds up columns of blocks where the blocks lie in the image.
   @Sendable private static func columnsToImage(_ call: Call) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
-    let image = try call.input(1).integers().map { Int($0) }
-    let block = try call.input(2).integers().map { Int($0) }
+    let image = try call.sized(try call.input(1).sizes())
+    let block = try call.sized(try call.input(2).sizes())
     let window = try Window(call.node, kernel: block, input: image)
     let grid = image.indices.map { window.output($0, input: image[$0]) }
     guard x.shape.count == 3, x.shape[1] % block.elementCount == 0,
@@ -110,7 +113,7 @@ extension Reference {
     else { throw call.error("columns \(x.shape) do not fit an image of \(image).") }
     let taps = spread(window, grid: grid, image: image)
     let channels = x.shape[1] / block.elementCount
-    let shape = [x.shape[0], channels] + image
+    let shape = try call.sized([x.shape[0], channels] + image)
     let values = x.reals()
     var result = [Double](repeating: 0, count: shape.elementCount)
     for plane in 0..<x.shape[0] * channels {
@@ -128,17 +131,19 @@ extension Reference {
   @Sendable private static func maxUnpool(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (x, places) = (try call.input(0), try call.input(1))
     guard x.shape == places.shape, x.shape.count >= 3,
-      let kernel = call.node.ints("kernel_shape")
+      let kernel = call.ints("kernel_shape")
     else { throw call.error("indices \(places.shape) do not fit \(x.shape).") }
     let window = try Window(call.node, kernel: kernel, input: Array(x.shape[2...]))
     let natural = kernel.indices.map {
       (x.shape[2 + $0] - 1) * window.strides[$0] + kernel[$0] - window.before[$0] - window.after[$0]
     }
     let inferred = Array(x.shape[..<2]) + natural
-    let shape = call.optional(2)?.integers().map { Int($0) } ?? inferred
+    let shape = call.optional(2)?.sizes() ?? inferred
     guard shape.count == inferred.count, zip(shape, inferred).allSatisfy({ $0 >= $1 }) else {
       throw call.error("the output cannot be \(shape).")
     }
+    _ = try call.sized(inferred)
+    _ = try call.sized(shape)
     // Indices count within the inferred shape, which may be smaller than the one wanted.
     let steps = strides(of: shape)
     let own = strides(of: inferred)

@@ -1,4 +1,5 @@
 public import Models
+import Vocabulary
 
 /// Kernel, strides, dilations and pads of a convolution or pool over any number of spatial axes.
 public struct Window: Sendable {
@@ -20,12 +21,13 @@ public struct Window: Sendable {
     let rank = kernel.count
     let ones = [Int](repeating: 1, count: rank)
     self.kernel = kernel
-    strides = node.ints("strides") ?? ones
-    dilations = node.ints("dilations") ?? ones
-    let pads = node.ints("pads") ?? [Int](repeating: 0, count: 2 * rank)
+    strides = node.ints("strides")?.map(\.asSize) ?? ones
+    dilations = node.ints("dilations")?.map(\.asSize) ?? ones
+    let pads = node.ints("pads")?.map(\.asSize) ?? [Int](repeating: 0, count: 2 * rank)
     guard strides.count == rank, dilations.count == rank, pads.count == 2 * rank,
       input.count == rank, strides.allSatisfy({ $0 > 0 }), dilations.allSatisfy({ $0 > 0 }),
-      kernel.allSatisfy({ $0 > 0 })
+      kernel.allSatisfy({ $0 > 0 }),
+      (kernel + strides + dilations + pads).allSatisfy({ abs($0) <= Limits.computedElements })
     else {
       throw ModelError(
         "Node '\(node.name)' (\(node.operation)): kernel, strides, dilations and pads do not fit "

@@ -39,6 +39,9 @@ public enum Limits {
   /// Elements of one tensor, so that byte sizes never overflow.
   public static let tensorElements = 1 << 40
 
+  /// Elements of one tensor that plain Swift computes: a request's values can ask for any number.
+  public static let computedElements = 1 << 26
+
   /// Inputs or outputs named in one request.
   public static let tensorsPerRequest = 256
 
