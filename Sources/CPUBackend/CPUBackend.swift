@@ -1,6 +1,7 @@
 public import Backend
 public import Compiler
 public import Models
+import Reference
 import Vocabulary
 
 /// Runs layers on the cores of this machine, with oneDNN's kernels where it has them.
@@ -28,6 +29,14 @@ public struct CPUBackend: Backend {
   public func load(
     _ program: Program, options: LoadOptions
   ) throws(ModelError) -> any LoadedModel {
-    try CPUModel(program, options: options, usesWinograd: usesWinograd, memory: memory)
+    for node in program.graph.nodes where !Reference.knows(node.operation, domain: node.domain) {
+      throw ModelError(
+        "Node '\(node.name)' uses operator \(node.operation) of opset \(node.opset), which is "
+          + "not supported.")
+    }
+    guard CPUModel.isPlanned(program) else {
+      return StagedModel(program, options: options, usesWinograd: usesWinograd, memory: memory)
+    }
+    return try CPUModel(program, options: options, usesWinograd: usesWinograd, memory: memory)
   }
 }

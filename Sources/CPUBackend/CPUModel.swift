@@ -116,6 +116,20 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     return plan
   }
 
+  /// Whether all shapes follow from those of the inputs, and no value is a string.
+  static func isPlanned(_ program: Program) -> Bool {
+    guard let shapes = defaultShapes(program),
+      let facts = try? ShapeInference.infer(program.graph, inputShapes: shapes)
+    else { return false }
+    return program.graph.nodes.allSatisfy { node in
+      (node.inputs + node.outputs).allSatisfy { id in
+        guard let id else { return true }
+        let type = facts[id.index].type ?? program.graph[id].type
+        return facts[id.index].fixedShape != nil && type ?? .string != .string
+      }
+    }
+  }
+
   func pinned(_ value: ValueID) -> Pin? { pins.withLock { $0[value] } }
 
   func pin(_ value: ValueID, _ pin: Pin) { pins.withLock { $0[value] = pin } }
@@ -134,7 +148,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   }
 
   /// The shapes of one sample, free sizes at a small number.
-  private static func defaultShapes(_ program: Program) -> [[Int]]? {
+  static func defaultShapes(_ program: Program) -> [[Int]]? {
     var shapes: [[Int]] = []
     for id in program.graph.inputs {
       guard let shape = program.graph[id].shape else { return nil }

@@ -233,7 +233,6 @@ extension Activation {
     case "Elu": Activation(algorithm: dnnl_eltwise_elu, alpha: alpha)
     case "Mish": Activation(algorithm: dnnl_eltwise_mish)
     case "Exp": Activation(algorithm: dnnl_eltwise_exp)
-    case "Log": Activation(algorithm: dnnl_eltwise_log)
     case "Abs": Activation(algorithm: dnnl_eltwise_abs)
     case "Sqrt": Activation(algorithm: dnnl_eltwise_sqrt)
     case "Round": Activation(algorithm: dnnl_eltwise_round)
