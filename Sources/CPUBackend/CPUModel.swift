@@ -147,8 +147,26 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     return zip(first, second).map { $0.fixedShape != $1.fixedShape }
   }
 
-  /// The shapes of one sample, free sizes at a small number.
+  /// The shapes of one sample, free sizes at the first of a few numbers with which no value is
+  /// empty: a network for large pictures leaves nothing of a small one.
   static func defaultShapes(_ program: Program) -> [[Int]]? {
+    guard !program.freeSymbols.isEmpty else { return shapes(program, free: 1) }
+    for size in [32, 64, 224, 640] {
+      guard let shapes = shapes(program, free: size) else { return nil }
+      guard let facts = try? ShapeInference.infer(program.graph, inputShapes: shapes) else {
+        continue
+      }
+      let isEmpty = program.graph.nodes.contains { node in
+        node.outputs.contains { id in
+          id.flatMap { facts[$0.index].fixedShape }.map { $0.contains(0) } ?? false
+        }
+      }
+      if !isEmpty { return shapes }
+    }
+    return shapes(program, free: 32)
+  }
+
+  private static func shapes(_ program: Program, free: Int) -> [[Int]]? {
     var shapes: [[Int]] = []
     for id in program.graph.inputs {
       guard let shape = program.graph[id].shape else { return nil }
@@ -158,7 +176,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
             if case .fixed(let size) = dimension { return size }
             return 1
           }
-          return program.freeSymbols.contains(name) ? 32 : 1
+          return program.freeSymbols.contains(name) ? free : 1
         })
     }
     return shapes
