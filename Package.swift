@@ -210,4 +210,9 @@ if Context.environment["STOWAGE_BENCHMARKS"] != nil {
       name: "JSONBenchmark",
       dependencies: ["API", "HTTP", "Engine", "Metrics", "Models", "Vocabulary"],
       path: "Benchmarks/JSON", swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])]))
+  package.targets.append(
+    .executableTarget(
+      name: "SchedulingBenchmark", dependencies: ["Scheduling", "Vocabulary"],
+      path: "Benchmarks/Scheduling", exclude: ["cost", "evaluate"],
+      swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])]))
 }

@@ -67,14 +67,19 @@ struct ProgramBuilder {
   private func bestSegments(_ samples: Int) -> [(Range<Int>, Int)]? {
     let chunks = Self.ladder(samples)
     let count = layers.count
+    // Each entry is looked at once for every layer that a segment could begin at.
+    let times = chunks.map { chunk in
+      (0..<count).map { seconds(layer: $0, chunk: chunk, samples) }
+    }
     var best = Array(repeating: Double.infinity, count: count + 1)
     var from = Array(repeating: (0, 0), count: count + 1)
     best[0] = 0
     for start in 0..<count where best[start] < .infinity {
-      for chunk in chunks {
+      for (place, chunk) in chunks.enumerated() {
         var part = Part(self, start: start, chunk: chunk, samples: samples)
         for layer in start..<count {
-          part.add(layer)
+          part.add(layer, seconds: times[place][layer])
+          guard part.canFit else { break }
           guard let seconds = part.seconds(endingAt: layer) else { continue }
           // A border between segments costs nothing by itself: prefer fewer of them.
           let total = best[start] + seconds + 1e-9
@@ -114,6 +119,14 @@ struct ProgramBuilder {
     activations(before: layer) + layers[layer].activations.bytes + layers[layer].scratch.bytes
   }
 
+  /// Seconds of all samples through a layer, chunk by chunk.
+  private func seconds(layer: Int, chunk: Int, _ samples: Int) -> Double {
+    let (whole, rest) = samples.quotientAndRemainder(dividingBy: chunk)
+    let compute = Double(whole) * costs.seconds(layer: layer, batch: chunk, units: units)
+    return rest > 0
+      ? compute + costs.seconds(layer: layer, batch: rest, units: units) : compute
+  }
+
   private func fits(_ range: Range<Int>, chunk: Int, _ samples: Int) -> Bool {
     var part = Part(self, start: range.lowerBound, chunk: chunk, samples: samples)
     for layer in range { part.add(layer) }
@@ -137,16 +150,21 @@ struct ProgramBuilder {
     }
 
     mutating func add(_ layer: Int) {
-      let profile = builder.layers[layer]
-      let (whole, rest) = samples.quotientAndRemainder(dividingBy: chunk)
-      compute +=
-        Double(whole) * builder.costs.seconds(layer: layer, batch: chunk, units: builder.units)
-      if rest > 0 {
-        compute += builder.costs.seconds(layer: layer, batch: rest, units: builder.units)
-      }
-      weights += profile.weights.bytes
-      largest = max(largest, profile.weights.bytes)
+      add(layer, seconds: builder.seconds(layer: layer, chunk: chunk, samples))
+    }
+
+    mutating func add(_ layer: Int, seconds: Double) {
+      let weights = builder.layers[layer].weights.bytes
+      compute += seconds
+      self.weights += weights
+      largest = max(largest, weights)
       inside = max(inside, builder.each(layer) * chunk)
+    }
+
+    /// Whether it might fit with some layer as its last one: what it needs only grows.
+    var canFit: Bool {
+      guard let memory = builder.memory else { return true }
+      return (samples - chunk) * builder.activations(before: start) + inside + largest <= memory
     }
 
     /// Bytes of activations and scratch of all samples, waiting ones included.

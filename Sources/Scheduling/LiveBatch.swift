@@ -44,7 +44,11 @@ struct LiveBatch: Sendable {
 
   var samples: Int { program.samples }
   /// The first of its requests to arrive that is not answered.
-  var oldest: Instant { members[answered...].map(\.arrived).min() ?? started }
+  var oldest: Instant {
+    var oldest = answered < members.count ? Instant.distantFuture : started
+    for member in members[answered...] { oldest = min(oldest, member.arrived) }
+    return oldest
+  }
 
   /// The cohort that runs next.
   var top: Cohort { cohorts[cohorts.count - 1] }

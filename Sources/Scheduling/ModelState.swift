@@ -18,6 +18,8 @@ struct ModelState: Sendable {
     var seconds = 0.0
     var missing = 0
     var worth = 0.0
+    /// Worth per second until the answers.
+    var gain = 0.0
     /// Whether its first layer is resident.
     var canBegin = true
   }
@@ -63,7 +65,7 @@ struct ModelState: Sendable {
 
   mutating func noteArrival(at now: Instant) {
     if let lastArrival {
-      let gap = max((now - lastArrival).inSeconds, 1e-6)
+      let gap = max(now.seconds(since: lastArrival), 1e-6)
       // An average of gaps, not of rates: a burst must not look like a flood.
       let mean = arrivalRate > 0 ? 1 / arrivalRate : gap
       arrivalRate = 1 / (mean + (gap - mean) * 0.1)

@@ -133,6 +133,7 @@ extension Scheduler {
     summary.seconds = estimate.seconds
     summary.missing = budget == nil ? 0 : max(estimate.pageIns - models[model].residentBytes, 0)
     summary.canBegin = isResident(model, layer: 0)
+    summary.gain = summary.worth / max(serviceSeconds(summary), 1e-9)
     summaries[model] = summary
   }
 

@@ -140,10 +140,15 @@ extension Scheduler {
     let rest = max(batch.remaining, link.seconds(bytes: missing))
     let again = budget == nil ? 0 : max(late.pageIns - models[batch.model].residentBytes, 0)
     let alone = max(late.seconds, link.seconds(bytes: again))
-    var catchUp = 0.0
+    // The layers that the batch has left behind may have given way to others meanwhile.
+    var (catchUp, back) = (0.0, 0)
     for index in 0..<layer {
       catchUp += late.layerSeconds[index]
+      if budget != nil {
+        back += models[batch.model].weights[index] - models[batch.model].resident[index]
+      }
     }
+    catchUp = max(catchUp, link.seconds(bytes: back))
     var together = 0.0
     for index in layer..<joined.layerSeconds.count { together += joined.layerSeconds[index] }
     together = max(together, link.seconds(bytes: missing))

@@ -60,6 +60,7 @@ public struct Scheduler: Policy {
   /// Seconds between arrivals of all models, smoothed.
   var meanGap = 0.0
   var lastArrival: Instant?
+  let starvationNanoseconds: Int64
   var nextBatch: UInt64 = 0
   var nextRun: UInt64 = 0
   var nextPageIn: UInt64 = 0
@@ -79,6 +80,7 @@ public struct Scheduler: Policy {
     budget = options.budget?.bytes
     freeUnits = options.units
     interference = options.interference
+    starvationNanoseconds = options.starvationBound.wholeNanoseconds
   }
 
   /// Takes note of what happened and says what to do next.

@@ -23,6 +23,11 @@ public struct Instant: Hashable, Comparable, Sendable {
     return overflow ? .distantFuture : Instant(nanoseconds: sum)
   }
 
+  /// Seconds since an earlier moment, without the 128 bits of a `Duration`.
+  @inlinable public func seconds(since earlier: Instant) -> Double {
+    Double(nanoseconds - earlier.nanoseconds) / 1e9
+  }
+
   /// The time between two moments.
   public static func - (left: Instant, right: Instant) -> Duration {
     .nanoseconds(left.nanoseconds - right.nanoseconds)
