@@ -109,7 +109,7 @@ extension Reference {
       batch < picks.shape.count, picks.shape[..<batch] == x.shape[..<batch]
     else { throw call.error("indices \(picks.shape) do not fit \(x.shape).") }
     let own = strides(of: x.shape)
-    let rows = picks.elementCount / max(depth, 1)
+    let rows = Array(picks.shape.dropLast()).elementCount
     let block = Array(x.shape[(batch + depth)...]).elementCount
     let batches = Array(x.shape[..<batch]).elementCount
     let numbers = picks.integers()
