@@ -110,3 +110,14 @@ public struct LayerFootprint: Sendable {
     self.scratch = scratch
   }
 }
+
+extension LayerFootprint {
+  /// The layers of a program that is interpreted: constants as they are, nothing planned besides.
+  public static func interpreted(_ program: Program) -> [LayerFootprint] {
+    program.layers.map { layer in
+      let weights = layer.weights.reduce(0) { $0 + (program.graph[$1].constant?.byteCount ?? 0) }
+      return LayerFootprint(
+        name: layer.name, weights: ByteCount(weights), activations: .zero, scratch: .zero)
+    }
+  }
+}

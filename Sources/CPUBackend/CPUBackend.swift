@@ -29,11 +29,7 @@ public struct CPUBackend: Backend {
   public func load(
     _ program: Program, options: LoadOptions
   ) throws(ModelError) -> any LoadedModel {
-    for node in program.graph.nodes where !Reference.knows(node.operation, domain: node.domain) {
-      throw ModelError(
-        "Node '\(node.name)' uses operator \(node.operation) of opset \(node.opset), which is "
-          + "not supported.")
-    }
+    try Reference.requireKnown(program.graph)
     guard CPUModel.isPlanned(program) else {
       return StagedModel(program, options: options, usesWinograd: usesWinograd, memory: memory)
     }

@@ -45,6 +45,17 @@ public enum Reference {
     table[key(domain, operation)] != nil
   }
 
+  /// Checks that every operator of a graph is known.
+  ///
+  /// - Throws: `ModelError`, naming the node that is not.
+  public static func requireKnown(_ graph: Graph) throws(ModelError) {
+    for node in graph.nodes where !knows(node.operation, domain: node.domain) {
+      throw ModelError(
+        "Node '\(node.name)' uses operator \(node.operation) of opset \(node.opset), which is "
+          + "not supported.")
+    }
+  }
+
   static func key(_ domain: String, _ operation: String) -> String {
     domain.isEmpty || domain == "ai.onnx" ? operation : "\(domain).\(operation)"
   }

@@ -19,11 +19,7 @@ public struct ReferenceBackend: Backend {
   ///
   /// - Throws: `ModelError`, naming the node that is not.
   public func load(_ program: Program, options: LoadOptions) throws(ModelError) -> any LoadedModel {
-    for node in program.graph.nodes where !Reference.knows(node.operation, domain: node.domain) {
-      throw ModelError(
-        "Node '\(node.name)' uses operator \(node.operation) of opset \(node.opset), which is "
-          + "not supported.")
-    }
+    try Reference.requireKnown(program.graph)
     return ReferenceModel(program)
   }
 }
@@ -37,13 +33,7 @@ final class ReferenceModel: LoadedModel {
   init(_ program: Program) {
     self.program = program
     lifetimes = ValueLifetimes(program)
-    layers = program.layers.map { layer in
-      let weights = layer.weights.reduce(0) {
-        $0 + (program.graph[$1].constant?.byteCount ?? 0)
-      }
-      return LayerFootprint(
-        name: layer.name, weights: ByteCount(weights), activations: .zero, scratch: .zero)
-    }
+    layers = LayerFootprint.interpreted(program)
   }
 
   func makeWorkspace(

@@ -36,11 +36,7 @@ final class StagedModel: LoadedModel, @unchecked Sendable {
     self.usesWinograd = usesWinograd
     self.memory = memory
     lifetimes = ValueLifetimes(program)
-    layers = program.layers.map { layer in
-      let weights = layer.weights.reduce(0) { $0 + (program.graph[$1].constant?.byteCount ?? 0) }
-      return LayerFootprint(
-        name: layer.name, weights: ByteCount(weights), activations: .zero, scratch: .zero)
-    }
+    layers = LayerFootprint.interpreted(program)
     rehearse()
   }
 
