@@ -14,6 +14,12 @@ public struct DeviceProfile: Sendable, Codable {
       case gigabytesPerSecond = "gb_per_s"
       case latencyMicroseconds = "latency_us"
     }
+
+    /// A way of bringing weights in.
+    public init(gigabytesPerSecond: Double, latencyMicroseconds: Double) {
+      self.gigabytesPerSecond = gigabytesPerSecond
+      self.latencyMicroseconds = latencyMicroseconds
+    }
   }
 
   /// What it costs when a run touches weights that are not there.
@@ -80,6 +86,25 @@ public struct DeviceProfile: Sendable, Codable {
   enum CodingKeys: String, CodingKey {
     case name, source, units, interference, link, demand, compute
     case pageKilobytes = "page_kb"
+  }
+
+  /// A device whose layers are all measured: rates of computing and of faults do not matter, and
+  /// stand at those of the link.
+  public init(
+    name: String, source: String, units: Int, pageKilobytes: Int = 64, interference: Double = 0,
+    link: Link
+  ) {
+    self.name = name
+    self.source = source
+    self.units = units
+    self.pageKilobytes = pageKilobytes
+    self.interference = interference
+    self.link = link
+    demand = Demand(
+      gigabytesPerSecond: link.gigabytesPerSecond, faultMicroseconds: 0, faultsPerBlock: 0,
+      blockMegabytes: 1, faultsPerUnit: 1, faultBatch: 1)
+    compute = Compute(
+      gigaflops: 1, gigabytesPerSecond: 1, launchMicroseconds: 0, blocksPerUnit: 1)
   }
 
   /// The size of a page.
@@ -152,6 +177,13 @@ public struct NetworkProfile: Sendable, Codable {
       case gigaflop = "gflop"
       case cost = "cost_ms"
     }
+
+    /// A layer; what is not said here is unknown.
+    public init(name: String, weightsMegabytes: Double, activationMegabytes: Double) {
+      self.name = name
+      self.weightsMegabytes = weightsMegabytes
+      self.activationMegabytes = activationMegabytes
+    }
   }
 
   /// A measured line.
@@ -164,6 +196,12 @@ public struct NetworkProfile: Sendable, Codable {
     enum CodingKeys: String, CodingKey {
       case fixed
       case perSample = "per_sample"
+    }
+
+    /// A measured line.
+    public init(fixed: Double, perSample: Double) {
+      self.fixed = fixed
+      self.perSample = perSample
     }
   }
 
@@ -179,6 +217,14 @@ public struct NetworkProfile: Sendable, Codable {
   enum CodingKeys: String, CodingKey {
     case name, source, layers
     case inputMegabytes = "input_mb"
+  }
+
+  /// A network as data.
+  public init(name: String, source: String, inputMegabytes: Double, layers: [Layer]) {
+    self.name = name
+    self.source = source
+    self.inputMegabytes = inputMegabytes
+    self.layers = layers
   }
 
   /// The layers as a policy sees them on a device.

@@ -21,12 +21,28 @@ struct PlanJSON {
       "objective":"\(instance.objective.rawValue)",
       "proven_optimal":\(plan.isProvenOptimal),
       "groups":[\(groups.joined(separator: ","))],
+      "layer_names":[\(instance.layers.map { Self.quoted($0.name) }.joined(separator: ","))],
       "layer_batches":\(plan.layerBatches),
       "variants":\(plan.kernels),
       "pinned_mb":\(plan.pinned),
       "steps":[
       \(plan.steps.map(step).joined(separator: ",\n"))]}
       """
+  }
+
+  /// A string as JSON has it.
+  private static func quoted(_ text: String) -> String {
+    var result = "\""
+    for scalar in text.unicodeScalars {
+      switch scalar {
+      case "\"", "\\": result += "\\" + String(scalar)
+      case _ where scalar.value < 0x20:
+        let digits = String(scalar.value, radix: 16)
+        result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+      default: result.unicodeScalars.append(scalar)
+      }
+    }
+    return result + "\""
   }
 
   private func step(_ step: NetworkPlan.Step) -> String {

@@ -9,7 +9,7 @@ struct PlanTable {
   private static let stepLimit = 60
 
   /// The lines.
-  var lines: [String] { summary + [""] + layers + [""] + steps }
+  var lines: [String] { summary + [""] + segments + layers + [""] + steps }
 
   private var summary: [String] {
     let value = plan.value(instance.objective)
@@ -32,6 +32,35 @@ struct PlanTable {
       "\(number(plan.transferred)) MB paged in, \(number(plan.stalled)) ms stalled, "
         + "\(plan.steps.count) steps",
     ]
+  }
+
+  /// What each segment does, all its chunks together; nothing for plans that follow no loop nest.
+  private var segments: [String] {
+    let ranges = Array(Set(plan.groups.flatMap { $0.segments.map(\.layers) }))
+      .sorted { ($0.lowerBound, $0.upperBound) < ($1.lowerBound, $1.upperBound) }
+    // Groups may cut the network in different places; then a step belongs to no one segment.
+    let isPartition = zip(ranges, ranges.dropFirst()).allSatisfy { $0.upperBound == $1.lowerBound }
+    guard !ranges.isEmpty, isPartition else { return [] }
+    var rows = [
+      [
+        "segment", "layers", "chunk", "steps", "weights MB", "paged in MB", "evicted MB", "busy ms",
+      ]
+    ]
+    for (index, range) in ranges.enumerated() {
+      let steps = plan.steps.filter { range.contains($0.layer) }
+      let chunks = plan.groups.flatMap(\.segments).filter { $0.layers == range }.map(\.chunk)
+      let weights = range.reduce(0.0) { $0 + instance.layers[$1].kernels[plan.kernels[$1]].weights }
+      // A transfer or an eviction counts where its layer is, whenever it happens.
+      let paged = plan.steps.flatMap(\.transfers).filter { range.contains($0.layer) }
+      let evicted = plan.steps.flatMap(\.drops).filter { range.contains($0.layer) }
+      rows.append([
+        "\(index)", "\(range.lowerBound)-\(range.upperBound - 1)", Self.compressed(chunks),
+        "\(steps.count)", number(weights), number(paged.reduce(0) { $0 + $1.megabytes }),
+        number(evicted.reduce(0) { $0 + $1.megabytes }),
+        number(steps.reduce(0) { $0 + $1.end - $1.start }),
+      ])
+    }
+    return Self.aligned(rows, left: []) + [""]
   }
 
   private var layers: [String] {

@@ -15,8 +15,7 @@ struct Stowage: ParsableCommand {
     version: version,
     subcommands: [
       ServeCommand.self, InferCommand.self, HealthcheckCommand.self, PlanCommand.self,
-      SimulateCommand.self,
-      BenchCommand.self,
+      SimulateCommand.self, ProfileCommand.self, BenchCommand.self,
     ])
 
   /// The version that `/v2` and `--version` tell.

@@ -5,7 +5,10 @@ import Testing
 struct DocumentationTests {
   @Test(
     "Every path that a page names exists",
-    arguments: ["ARCHITECTURE.md", "README.md"])
+    arguments: [
+      "ARCHITECTURE.md", "README.md", "Documentation/Scheduling.md", "Documentation/Simulating.md",
+      "Profiles/README.md",
+    ])
   func pathsExist(page: String) throws {
     let text = try SourceTree.text(page)
     let roots = [

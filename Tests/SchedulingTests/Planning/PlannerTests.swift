@@ -34,7 +34,7 @@ struct PlannerTests {
   ]
 
   @Test(
-    "Groups get smaller towards the end when each costs a little; there is one when it costs much",
+    "T2, T3, T4: groups get smaller towards the end; there is one when each costs much",
     arguments: groupCases)
   func groups(story: GroupCase) throws {
     let plan = try plan(
@@ -48,7 +48,7 @@ struct PlannerTests {
     #expect(sizes == sizes.sorted(by: >))
   }
 
-  @Test("Nothing is gained by a batch whose time grows with it, so nobody waits for others")
+  @Test("T3: nothing is gained by a batch whose time grows with it, so nobody waits for others")
   func neverBatch() throws {
     let plan = try plan(
       Instance(layers: [layer(0)], samples: 10, memory: 1, linkRate: 1, objective: .sum))
@@ -56,7 +56,7 @@ struct PlannerTests {
     #expect(plan.layerBatches == [1])
   }
 
-  @Test("When everything fits, weights come in once and nothing else is lost")
+  @Test("T7: when everything fits, weights come in once and nothing else is lost")
   func everythingFits() throws {
     let layers = [layer(10, activations: 1), layer(10, activations: 1), layer(10)]
     let plan = try plan(
@@ -65,7 +65,7 @@ struct PlannerTests {
     #expect(plan.pinned == [10, 10, 10])
   }
 
-  @Test("With room for one layer, all samples pass it before the next comes: weights enter once")
+  @Test("T8: with room for one layer, all samples pass it before the next: weights enter once")
   func weightStationary() throws {
     let layers = [layer(10, activations: 0.1), layer(10, activations: 0.1), layer(10)]
     let plan = try plan(
@@ -74,7 +74,7 @@ struct PlannerTests {
     #expect(isNear(plan.transferred, 30))
   }
 
-  @Test("With large activations samples go all the way down one by one")
+  @Test("T9: with large activations samples go all the way down one by one")
   func depthFirst() throws {
     let layers = [layer(1, activations: 10), layer(1, activations: 10), layer(1)]
     let plan = try plan(
@@ -83,7 +83,7 @@ struct PlannerTests {
     #expect(plan.layerBatches == [1, 1, 1])
   }
 
-  @Test("Early layers take small batches and late ones large: each layer has its own")
+  @Test("T10: early layers take small batches and late ones large: each layer has its own")
   func layerBatches() throws {
     let layers = [(1.0, 10.0), (1, 0.1), (20, 0.1), (20, 0)].map { weights, activations in
       layer(weights, activations: activations, fixed: 1, perSample: 0.5)
@@ -98,7 +98,7 @@ struct PlannerTests {
   }
 
   @Test(
-    "Page-ins hide behind computing, except the first, and except where there is no room",
+    "T11: page-ins hide behind computing, except the first, and where there is no room",
     arguments: [[4.0, 1, 12, 13], [1, 4, 3, 13], [1, 4, 1, 15]])
   func prefetch(story: [Double]) throws {
     let layers = (0..<3).map { _ in layer(story[0], perSample: story[1]) }
@@ -106,7 +106,7 @@ struct PlannerTests {
     #expect(isNear(plan.makespan, story[3]))
   }
 
-  @Test("One sample with everything resident costs its computing and nothing more")
+  @Test("T17: one sample with everything resident costs its computing and nothing more")
   func addsNothing() throws {
     let layers = (1...5).map { layer(0, activations: 1, fixed: Double($0)) }
     let plan = try plan(Instance(layers: layers, samples: 1, memory: 10, linkRate: 1))
@@ -114,7 +114,7 @@ struct PlannerTests {
     #expect(plan.isProvenOptimal && isNear(plan.lowerBound, 20))
   }
 
-  @Test("A layer that does not fit is refused with the bytes it needs")
+  @Test("T18: a layer that does not fit is refused with the bytes it needs")
   func refuses() {
     let instance = Instance(
       layers: [layer(1, activations: 2), layer(10, activations: 3), layer(1)], samples: 2,
@@ -125,7 +125,7 @@ struct PlannerTests {
     ) { try Planner.plan(instance) }
   }
 
-  @Test("With pages, a layer that does not fit is cut into tiles")
+  @Test("T18: with pages, a layer that does not fit is cut into tiles")
   func tiles() throws {
     var instance = Instance(
       layers: [layer(1, activations: 2), layer(40, activations: 3), layer(1)], samples: 2,
@@ -138,7 +138,7 @@ struct PlannerTests {
     #expect(plan.transferred >= 42)
   }
 
-  @Test("Memory that no tile fits into is refused")
+  @Test("T18: memory that no tile fits into is refused")
   func refusesTiles() {
     var instance = Instance(
       layers: [layer(1, activations: 8), layer(40, activations: 8), layer(1)], samples: 2,
