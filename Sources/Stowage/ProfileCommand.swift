@@ -10,8 +10,8 @@ struct ProfileCommand: ParsableCommand {
     abstract: "Writes what the layers of an ONNX file take, as Profiles/Networks has it.",
     discussion: """
       Bytes are those of the layers as they are served, times are measured on this machine's CPU: \
-      a line through the time of one sample and that of --samples. With --counted nothing runs, and \
-      the simulator takes the times from a device profile.
+      a line through the time of one sample and that of --samples. With --counted nothing runs, \
+      and the simulator takes the times from a device profile.
 
         stowage profile --model resnet50.onnx > Profiles/Networks/resnet50-measured.json
       """)
