@@ -12,7 +12,7 @@ final class CPUWorkspace: Workspace {
   let sampleShapes: [[Int]]
   private let model: CPUModel
   private let single: Plan
-  private var borders: [ValueID: MemoryPool.Block] = [:]
+  private var borders: [Plan.Home: MemoryPool.Block] = [:]
 
   init(_ model: CPUModel, _ single: Plan, capacity: Int, sampleShapes: [[Int]]) {
     self.model = model
@@ -66,8 +66,7 @@ final class CPUWorkspace: Workspace {
   func releaseValues(before layer: Int) {
     guard single.layers.indices.contains(layer) else { return }
     let next = single.layers[layer].lowerBound
-    // A value may have had several forms, one after another, at the same home: the last one counts.
-    var needed: Set<ValueID> = []
+    var needed: Set<Plan.Home> = []
     for buffer in single.buffers.indices
     where single.buffers[buffer].alias == nil && single.lifetimes[buffer].upperBound >= next {
       needed.insert(single.buffers[buffer].home)

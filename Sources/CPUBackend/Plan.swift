@@ -4,14 +4,21 @@ import Vocabulary
 
 /// A program made of kernels for one number of samples, one number of units and one set of shapes.
 final class Plan: Sendable {
+  /// A value in one of its layouts, as one layer made it: several may be needed at once.
+  struct Home: Hashable, Sendable {
+    var value: ValueID
+    var layout: Layout
+    var layer: Int
+  }
+
   /// Memory that steps read and write.
   struct Buffer: Sendable {
     /// Bytes of one sample, or of everything when samples share it.
     var byteCount: Int
     /// Whether each sample has its own part.
     var isBatched: Bool
-    /// The value that it was made for: the same in every plan of a model.
-    var home: ValueID
+    /// What it was made for: the same in every plan of a model.
+    var home: Home
     /// Another buffer whose memory this one is.
     var alias: Int?
     /// A buffer whose memory it may take over when that is not needed afterwards.

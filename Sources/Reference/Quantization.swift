@@ -95,9 +95,10 @@ extension Reference {
     let x = try call.input(0)
     let values = x.floats()
     let (low, high) = (min(0, values.min() ?? 0), max(0, values.max() ?? 0))
-    let scale = (high - low) / 255
-    let zero = scale == 0 ? 0 : saturated(Double(-low / scale), 0, 0...255)
-    let result = values.map { scale == 0 ? 0 : saturated(Double($0 / scale), zero, 0...255) }
+    // Zeros alone have no scale of their own: any will do.
+    let scale = high > low ? (high - low) / 255 : 1
+    let zero = saturated(Double(-low / scale), 0, 0...255)
+    let result = values.map { saturated(Double($0 / scale), zero, 0...255) }
     return [
       .from(reals: result, .uint8, x.shape), .from(floats: [scale], []),
       .from(reals: [zero], .uint8, []),

@@ -122,7 +122,7 @@ private struct ResizeAxis {
     case "tf_crop_and_resize":
       let reach = (region.1 - region.0) * (size - 1)
       return region.0 * (size - 1) + (width == 1 ? reach / 2 : place * reach / (width - 1))
-    case "pytorch_half_pixel": return width == 1 ? -0.5 : (place + 0.5) / scale - 0.5
+    case "pytorch_half_pixel": return output == 1 ? 0 : (place + 0.5) / scale - 0.5
     case "half_pixel_symmetric":
       return size / 2 * (1 - Double(output) / width) + (place + 0.5) / scale - 0.5
     default: return (place + 0.5) / scale - 0.5

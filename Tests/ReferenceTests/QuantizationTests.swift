@@ -33,6 +33,13 @@ struct QuantizationTests {
     #expect(outputs[0].integers() == [73, 146, 255])
   }
 
+  @Test("Zeros alone are quantised with a scale that can be divided by")
+  func zerosAlone() throws {
+    let found = try applyAll("DynamicQuantizeLinear", [floats([0, 0], [2])], outputs: 3)
+    #expect(found[0].reals() == [0, 0])
+    #expect(found[1].floats() == [1])
+  }
+
   @Test("A quantised convolution is dequantise, convolve, quantise", arguments: 0..<4)
   func convolution(seed: Int) throws {
     var random = Seeded(UInt64(seed))

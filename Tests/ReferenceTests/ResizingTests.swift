@@ -44,6 +44,21 @@ struct ResizingTests {
     }
   }
 
+  @Test("PyTorch's pixels begin at the first one where a single one is left")
+  func single() throws {
+    let x = floats([1, 5, 9, 2], [1, 1, 1, 4])
+    let sizes = integers([1, 1, 1, 1], [4])
+    for mode in ["nearest", "linear", "cubic"] {
+      let y = try apply(
+        "Resize", [x, nil, nil, sizes],
+        [
+          "mode": .string(mode),
+          "coordinate_transformation_mode": .string("pytorch_half_pixel"),
+        ])
+      #expect(y.floats() == [1])
+    }
+  }
+
   @Test("Sampling on the identity's grid gives the image", arguments: [0, 1])
   func identityGrid(corners: Int) throws {
     var random = Seeded(3)

@@ -91,7 +91,8 @@ extension Lowering {
 
     let source = try value(x, choice.source)
     let elder = try residual.map { (id) throws(ModelError) in try value(id, choice.destination) }
-    let target = try makeBuffer(y, choice.destination, successorOf: elder)
+    let target = try makeBuffer(
+      y, choice.destination, successorOf: heirloom(elder, besides: source))
     guard let wanted = choice.primitive.descriptor(dnnl_query_weights_md),
       let from = MemoryDescriptor([choice.samples] + input.dropFirst(), .float32, choice.source),
       let to = MemoryDescriptor(
@@ -151,12 +152,14 @@ extension Lowering {
     }
     let added = try model.biasWeight(
       bias.flatMap { constant($0) }, bias ?? w, count: shape.channels, layer: layer)
+    let source = try value(x, .plain)
     var operands: [Plan.Operand] = [
-      .buffer(try value(x, .plain)), .weight(WeightPointer(address: packed)), .weight(added),
+      .buffer(source), .weight(WeightPointer(address: packed)), .weight(added),
     ]
     let elder = try residual.map { (id) throws(ModelError) in try value(id, .plain) }
     if let elder { operands.append(.buffer(elder)) }
-    operands.append(.buffer(try makeBuffer(y, .plain, successorOf: elder)))
+    let target = try makeBuffer(y, .plain, successorOf: heirloom(elder, besides: source))
+    operands.append(.buffer(target))
     steps.append(Plan.Step(kernel: kernel, operands: operands, writes: 1))
     return true
   }
@@ -164,7 +167,7 @@ extension Lowering {
   private func samples(of shape: [Int]) -> Int { shape[0] }
 
   /// The way to convolve, pinned for the model when it is chosen first.
-  private func choose(
+  private mutating func choose(
     _ shape: ConvolutionShape, _ x: ValueID, _ y: ValueID
   ) throws(ModelError) -> (
     primitive: Primitive, source: Layout, destination: Layout, samples: Int

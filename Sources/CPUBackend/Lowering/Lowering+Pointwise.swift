@@ -85,26 +85,33 @@ extension Lowering {
     guard !result.isEmpty else { return false }
     let commutes = algorithm != dnnl_binary_sub && algorithm != dnnl_binary_div
     var (first, second) = (a, b)
-    let isWhole = try shape(a) == result
-    if constant(a) != nil || !isWhole {
+    let firstShape = try shape(a)
+    let leads = constant(a) == nil && firstShape == result
+    if !leads {
       guard commutes else { return false }
       swap(&first, &second)
     }
     guard constant(first) == nil, try shape(first) == result else { return false }
-    let source = try home(first)
-    let layout = forms[source].layout
     let smaller = try shape(second)
     let padded = [Int](repeating: 1, count: result.count - smaller.count) + smaller
+    // The number of samples must make no difference to these choices.
+    let isWhole = padded == result && model.isBatched[second.index] == model.isBatched[y.index]
+    let isSingle = padded.elementCount == 1 && !model.isBatched[second.index]
+    let suitsBlocks = isWhole || isSingle || Self.isForChannels(padded, in: result)
+    let isBlocked = try forms[home(first)].layout == .blocked
+    let layout: Layout = isBlocked && suitsBlocks ? .blocked : .plain
+    let source = try value(first, layout)
+    // A single element must not be padded: the zeros would be taken for channels.
+    let otherLayout = isSingle ? .plain : layout
     guard let from = descriptor(source), let to = MemoryDescriptor(result, .float32, layout),
-      let other = MemoryDescriptor(padded, .float32, padded == result ? layout : .plain)
-        .flatMap({ padded == result ? $0 : broadcastForm(padded, layout) ?? $0 })
+      let other = MemoryDescriptor(padded, .float32, otherLayout)
     else { return false }
     var (raw0, raw1, target) = (from.raw, other.raw, to.raw)
     var operation = dnnl_binary_desc_t()
     guard dnnl_binary_desc_init(&operation, algorithm, &raw0, &raw1, &target) == dnnl_success,
       let primitive = Primitive(operation)
     else { return false }
-    guard let operand = try secondOperand(second, padded, other, layout) else { return false }
+    guard let operand = try secondOperand(second, padded, other, otherLayout) else { return false }
     let buffer = try makeBuffer(y, layout, successorOf: source)
     append(
       primitive,
@@ -121,9 +128,11 @@ extension Lowering {
     "Min": dnnl_binary_min,
   ]
 
-  /// A smaller operand in the layout of the larger one.
-  private func broadcastForm(_ shape: [Int], _ layout: Layout) -> MemoryDescriptor? {
-    MemoryDescriptor(shape, .float32, layout)
+  /// Whether a smaller operand has one element for each channel, or sample and channel: what else
+  /// is repeated, oneDNN gets wrong in blocks of channels.
+  private static func isForChannels(_ smaller: [Int], in result: [Int]) -> Bool {
+    smaller.count > 2 && smaller[1] == result[1] && result[1] > 1
+      && smaller[2...].allSatisfy { $0 == 1 }
   }
 
   private mutating func secondOperand(
@@ -163,7 +172,10 @@ extension Lowering {
     let zeros = try model.biasWeight(nil, y, count: count, layer: layer)
     let ones = try model.biasWeight(Self.ones(count), y, count: count, layer: layer)
     let target = try makeBuffer(y, layout, successorOf: source)
-    if let form = descriptor(source), let each = MemoryDescriptor([count], .float32, .plain),
+    // oneDNN reads scales for the channels of the padding too, and leaves what comes of them there.
+    let isPadded = layout == .blocked && count % MemoryDescriptor.block != 0
+    if !isPadded, let form = descriptor(source),
+      let each = MemoryDescriptor([count], .float32, .plain),
       let both = MemoryDescriptor([2, count], .float32, .plain),
       let primitive = Self.normalization(form, clampsAtZero: clampsAtZero)
     {

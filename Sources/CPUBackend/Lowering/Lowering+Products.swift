@@ -70,7 +70,7 @@ extension Lowering {
     else { return false }
     let source = try value(a, .plain)
     let elder = try residual.map { (id) throws(ModelError) in try value(id, .plain) }
-    let target = try makeBuffer(y, .plain, successorOf: elder)
+    let target = try makeBuffer(y, .plain, successorOf: heirloom(elder, besides: source))
     let strides = b.isTransposed ? [inner, 1] : [1, columns]
     let packed = try model.packedWeight(
       b.tensor, b.id, shape: [columns, inner], strides: strides, as: form, layer: layer)

@@ -88,11 +88,16 @@ struct Lowering {
     }
   }
 
-  /// Where a value lies that a kernel of this layer made or a request brought.
-  func home(_ id: ValueID) throws(ModelError) -> Int {
-    guard let buffer = homes[id.index] else {
+  /// Where a value lies that a kernel made or a request brought; one that follows from shapes alone
+  /// is laid there by this layer.
+  mutating func home(_ id: ValueID) throws(ModelError) -> Int {
+    if let buffer = homes[id.index] { return buffer }
+    if let copy = copies[id.index]?[.plain] { return copy }
+    guard let constant = constant(id) else {
       throw ModelError("Value '\(program.graph[id].name)' is read before it is made.")
     }
+    let buffer = try materialise(constant, id)
+    copies[id.index, default: [:]][.plain] = buffer
     return buffer
   }
 
@@ -106,6 +111,18 @@ struct Lowering {
     return buffer
   }
 
+  /// The buffer of a residual whose memory a result may take over: not where the same memory is
+  /// read in another order meanwhile.
+  func heirloom(_ elder: Int?, besides source: Int) -> Int? {
+    elder.flatMap { root($0) == root(source) ? nil : $0 }
+  }
+
+  private func root(_ buffer: Int) -> Int {
+    var place = buffer
+    while let next = buffers[place].alias { place = next }
+    return place
+  }
+
   private mutating func newBuffer(
     _ id: ValueID, _ shape: [Int], _ layout: Layout
   ) throws(ModelError) -> Int {
@@ -117,7 +134,8 @@ struct Lowering {
     let isBatched = model.isBatched[id.index]
     buffers.append(
       Plan.Buffer(
-        byteCount: isBatched ? bytes / samples : bytes, isBatched: isBatched, home: id))
+        byteCount: isBatched ? bytes / samples : bytes, isBatched: isBatched,
+        home: Plan.Home(value: id, layout: layout, layer: layer)))
     forms.append((shape, type, layout))
     return buffers.count - 1
   }
@@ -131,9 +149,6 @@ struct Lowering {
 
   /// A value in a layout, moved there by this layer if it lies otherwise.
   mutating func value(_ id: ValueID, _ layout: Layout) throws(ModelError) -> Int {
-    if let constant = constant(id), homes[id.index] == nil {
-      return try materialise(constant, id)
-    }
     let source = try home(id)
     guard forms[source].layout != layout else { return source }
     if let copy = copies[id.index]?[layout] { return copy }
@@ -146,8 +161,19 @@ struct Lowering {
   /// A constant as a value, for the rare kernels that cannot take it as a weight.
   private mutating func materialise(_ tensor: Tensor, _ id: ValueID) throws(ModelError) -> Int {
     let buffer = try newBuffer(id, tensor.shape, .plain)
-    let weight = try model.plainWeight(tensor, id, layer: layer)
     let bytes = tensor.byteCount
+    guard program.graph[id].constant != nil else {
+      // It may grow with the samples, which a weight must not.
+      steps.append(
+        Plan.Step(
+          kernel: SwiftKernel { operands in
+            withExtendedLifetime(tensor.storage) {
+              operands[0].copyMemory(from: tensor.storage.base, byteCount: bytes)
+            }
+          }, operands: [.buffer(buffer)], writes: 1))
+      return buffer
+    }
+    let weight = try model.plainWeight(tensor, id, layer: layer)
     steps.append(
       Plan.Step(
         kernel: SwiftKernel { operands in
