@@ -213,6 +213,6 @@ if Context.environment["STOWAGE_BENCHMARKS"] != nil {
   package.targets.append(
     .executableTarget(
       name: "SchedulingBenchmark", dependencies: ["Scheduling", "Vocabulary"],
-      path: "Benchmarks/Scheduling", exclude: ["cost", "evaluate"],
+      path: "Benchmarks/Scheduling", exclude: ["cost", "draw", "evaluate"],
       swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])]))
 }

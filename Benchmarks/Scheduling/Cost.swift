@@ -43,7 +43,7 @@ private struct Device {
   var measures = false
   private let linkRate = 12e9
 
-  init(tenants: Int, layers: Int, share: Double) {
+  init(tenants: Int, layers: Int, share: Double, clients: Int = 1) {
     let profiles = (0..<tenants).map { profile(layers: layers, seed: $0) }
     let weights = profiles.reduce(0) { $0 + $1.weights.bytes }
     let largest = profiles.map(\.weights.bytes).max() ?? 0
@@ -56,7 +56,9 @@ private struct Device {
     for (index, profile) in profiles.enumerated() {
       step(.modelAdded(ModelID(Int32(index)), profile))
     }
-    for index in profiles.indices { ask(ModelID(Int32(index))) }
+    for index in profiles.indices {
+      for _ in 0..<clients { ask(ModelID(Int32(index))) }
+    }
   }
 
   mutating func ask(_ model: ModelID) {
@@ -173,7 +175,8 @@ private enum Cost {
     case ("plan", 2): measurePlanning(layers: Int(numbers[0]), samples: Int(numbers[1]))
     case ("step", 2): measureSteps(tenants: Int(numbers[0]), share: numbers[1])
     case ("events", 3):
-      var device = Device(tenants: Int(numbers[0]), layers: 20, share: numbers[1])
+      // Several clients for each tenant, so that batches form, differ in size and are joined late.
+      var device = Device(tenants: Int(numbers[0]), layers: 20, share: numbers[1], clients: 3)
       device.owners.reserveCapacity(Int(numbers[2]) * 64)
       for _ in 0..<Int(numbers[2]) { device.advance() }
     default: puts("plan LAYERS SAMPLES | step TENANTS SHARE | events TENANTS SHARE COUNT")

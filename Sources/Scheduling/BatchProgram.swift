@@ -29,7 +29,7 @@ struct BatchProgram: Sendable {
   /// Seconds of computing with all units.
   var seconds: Double { segments.first?.remaining ?? 0 }
   /// The least memory it gets through with.
-  var need: Int { segments.map(\.need).max() ?? 0 }
+  var need: Int { segments.reduce(0) { max($0, $1.need) } }
 
   /// The segment that begins at a layer, or that runs all samples layer by layer around it.
   func segment(joinableAt layer: Int) -> Int? {

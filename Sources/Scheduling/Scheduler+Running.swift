@@ -46,42 +46,47 @@ extension Scheduler {
     models[model].queue.takeBatch(
       maximum: profile.maximumBatch > 1 ? samples : batchLimit(model), into: &taken)
     if models[model].queue.isEmpty { waiting.removeAll { $0 == model } }
-    var batch = LiveBatch(
-      id: BatchID(nextBatch), model: model, shapeClass: shape,
-      priority: taken.first?.request.priority ?? 0, program: program, started: now,
-      idleSince: now)
+    let index = batches.count
+    batches.append(
+      LiveBatch(
+        id: BatchID(nextBatch), model: model, shapeClass: shape,
+        priority: taken.first?.request.priority ?? 0, program: program, started: now,
+        idleSince: now))
     nextBatch += 1
-    batch.members = spareMembers.popLast() ?? []
-    batch.cohorts = spareCohorts.popLast() ?? []
-    batch.reserved = first
+    batches[index].members = spareMembers.popLast() ?? []
+    batches[index].cohorts = spareCohorts.popLast() ?? []
+    batches[index].reserved = first
     reservedBytes += first
-    let held = enter(&batch, from: 0, capacity: max(samples, 1), reason, &plan)
-    batch.cohorts.append(LiveBatch.Cohort(samples: 0..<held, segment: 0, chunkStart: 0, layer: 0))
+    let held = enter(index, from: 0, capacity: max(samples, 1), reason, &plan)
+    batches[index].cohorts.append(
+      LiveBatch.Cohort(samples: 0..<held, segment: 0, chunkStart: 0, layer: 0))
     models[model].live += 1
-    batches.append(batch)
     refresh(model)
-    return batches.count - 1
+    return index
   }
 
-  /// Puts the requests just taken into a batch; returns the samples it then holds.
+  /// Puts the requests just taken into a batch, and returns the samples that it then holds.
+  ///
+  /// In place: a copy of the batch that is put back would allocate.
   private mutating func enter(
-    _ batch: inout LiveBatch, from start: Int, capacity: Int, _ reason: Batch.Reason,
-    _ plan: inout Plan
+    _ index: Int, from start: Int, capacity: Int, _ reason: Batch.Reason, _ plan: inout Plan
   ) -> Int {
-    let isWhole = models[batch.model].profile.maximumBatch == 1
+    let model = batches[index].model
+    let isWhole = models[model].profile.maximumBatch == 1
     let firstMember = plan.members.count
     var end = start
     for entry in taken {
       places[entry.request.id] = nil
       end += isWhole ? 1 : entry.request.samples
       plan.members.append(entry.request.id)
-      batch.members.append(
+      batches[index].members.append(
         LiveBatch.Member(request: entry.request.id, end: end, arrived: entry.arrived))
     }
-    batch.worth = models[batch.model].profile.weight * Double(batch.members.count)
+    batches[index].worth =
+      models[model].profile.weight * Double(batches[index].members.count)
     plan.batches.append(
       Batch(
-        id: batch.id, model: ModelID(Int32(batch.model)),
+        id: batches[index].id, model: ModelID(Int32(model)),
         requests: firstMember..<plan.members.count, samples: start..<end, capacity: capacity,
         reason: reason))
     return end
@@ -115,14 +120,12 @@ extension Scheduler {
     models[model].queue.takeBatch(maximum: preview.samples, into: &taken)
     if models[model].queue.isEmpty { waiting.removeAll { $0 == model } }
     setReservation(index, to: max(joined.segments[0].activations, batches[index].reserved))
-    var batch = batches[index]
-    let old = batch.samples
-    batch.program = joined
-    batch.cohorts[0].segment = place
-    let end = enter(&batch, from: old, capacity: total, .merge, &plan)
-    batch.cohorts.append(
+    let old = batches[index].samples
+    batches[index].program = joined
+    batches[index].cohorts[0].segment = place
+    let end = enter(index, from: old, capacity: total, .merge, &plan)
+    batches[index].cohorts.append(
       LiveBatch.Cohort(samples: old..<end, segment: 0, chunkStart: old, layer: 0))
-    batches[index] = batch
     refresh(model)
     return true
   }
