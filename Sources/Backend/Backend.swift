@@ -75,6 +75,9 @@ public protocol Workspace: AnyObject {
   /// Sets a whole input, strings included.
   func setInput(_ index: Int, to tensor: Tensor)
 
+  /// Sets an input for some samples, strings included.
+  func setInput(_ index: Int, samples: Range<Int>, to tensor: Tensor)
+
   /// The shape of an output once its layer has run; the batch is its first dimension when samples
   /// are independent.
   func outputShape(_ index: Int) -> [Int]
@@ -87,6 +90,15 @@ public protocol Workspace: AnyObject {
 }
 
 extension Workspace {
+  /// Copies the elements of a tensor, for workspaces that hold no strings.
+  public func setInput(_ index: Int, samples: Range<Int>, to tensor: Tensor) {
+    withExtendedLifetime(tensor) {
+      setInput(
+        index, samples: samples,
+        from: UnsafeRawBufferPointer(start: tensor.storage.base, count: tensor.byteCount))
+    }
+  }
+
   /// Keeps everything until the end.
   public func releaseValues(before layer: Int) {}
 }

@@ -56,16 +56,23 @@ public final class TensorWorkspace: Workspace {
 
   /// Sets an input for all samples.
   public func setInput(_ index: Int, to tensor: Tensor) {
-    let id = graph.inputs[index]
-    guard isBatched, tensor.type == .string else {
-      values[0][id.index] = tensor
+    setInput(index, samples: values.indices, to: tensor)
+  }
+
+  /// Sets an input for some samples, strings included.
+  public func setInput(_ index: Int, samples: Range<Int>, to tensor: Tensor) {
+    guard isBatched else {
+      values[0][graph.inputs[index].index] = tensor
       return
     }
-    let each = tensor.elementCount / max(values.count, 1)
-    for sample in values.indices {
-      values[sample][id.index] = Tensor(
-        strings: Array(tensor.strings[sample * each..<(sample + 1) * each]),
-        shape: [1] + tensor.shape.dropFirst())
+    let each = tensor.elementCount / max(samples.count, 1)
+    let shape = [1] + tensor.shape.dropFirst()
+    for (place, sample) in samples.enumerated() {
+      let elements = place * each..<(place + 1) * each
+      values[sample][graph.inputs[index].index] =
+        tensor.type == .string
+        ? Tensor(strings: Array(tensor.strings[elements]), shape: shape)
+        : tensor.copy(of: elements, shape: shape)
     }
   }
 
@@ -122,5 +129,18 @@ public struct ValueLifetimes: Sendable {
   /// The values that nobody reads from a layer on.
   func dead(before layer: Int) -> some Sequence<ValueID> {
     last.prefix(max(layer, 0)).joined()
+  }
+}
+
+extension Tensor {
+  /// Some of the elements in memory of their own.
+  fileprivate func copy(of elements: Range<Int>, shape: [Int]) -> Tensor {
+    let target = TensorStorage(byteCount: elements.count * type.byteSize)
+    withExtendedLifetime(storage) {
+      target.base.copyMemory(
+        from: storage.base + elements.lowerBound * type.byteSize,
+        byteCount: elements.count * type.byteSize)
+    }
+    return Tensor(type: type, shape: shape, storage: target)
   }
 }

@@ -50,12 +50,10 @@ final class ActiveBatch: @unchecked Sendable {
     let workspace = try existingWorkspace()
     for member in members[gathered...] {
       for (index, tensor) in member.request.inputs.enumerated() {
-        if model.batchSymbol == nil || tensor.type == .string {
+        if model.batchSymbol == nil {
           workspace.setInput(index, to: tensor)
         } else {
-          workspace.setInput(
-            index, samples: member.samples,
-            from: UnsafeRawBufferPointer(start: tensor.storage.base, count: tensor.byteCount))
+          workspace.setInput(index, samples: member.samples, to: tensor)
         }
       }
     }

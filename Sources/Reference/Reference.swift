@@ -26,6 +26,7 @@ public enum Reference {
     guard inputs.allSatisfy({ $0?.type != .string }) || textual.contains(node.operation) else {
       throw call.error("strings are not numbers.")
     }
+    try requireAlike(node, inputs.map { $0?.type })
     return try apply(call)
   }
 

@@ -4,6 +4,7 @@ import Logging
 import Metrics
 import Models
 import NullBackend
+import ReferenceBackend
 import Scheduling
 import Testing
 import Threads
@@ -125,6 +126,45 @@ struct EngineTests {
     engine.drain(within: .seconds(20))
     #expect(answered.withLock { $0 } == 20)
     #expect(failure(infer(engine, request(1)))?.kind == .unavailable)
+  }
+
+  @Test("Requests with strings that travel in one batch get their own back")
+  func strings() throws {
+    let graph = Graph(
+      name: "g",
+      values: [
+        Value(name: "x", type: .string, shape: [.symbol("n"), .fixed(2)]),
+        Value(name: "y", type: .string, shape: [.symbol("n"), .fixed(2)]),
+      ],
+      nodes: [
+        Node(
+          name: "same", operation: "Identity", opset: 13, inputs: [ValueID(0)],
+          outputs: [ValueID(1)])
+      ],
+      inputs: [ValueID(0)], outputs: [ValueID(1)])
+    let program = try Compiler.compile(graph)
+    guard case .independent = program.batching else {
+      Issue.record("The samples of an identity are independent.")
+      return
+    }
+    let engine = Engine(
+      configuration: EngineConfiguration(units: 1, executors: 1, maximumBatch: 8),
+      backend: ReferenceBackend(), policy: Scheduler(SchedulerOptions(units: 1, executors: 1)),
+      registry: Registry(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    engine.catalog.expect([ModelDescription(name: "m", version: "1", state: .loading)])
+    try engine.publish("m", version: "1", program)
+    let answers = Lock<[Int: [[UInt8]]]>([:])
+    for number in 0..<60 {
+      let words = (0..<2 * (1 + number % 2)).map { Array("\(number).\($0)".utf8) }
+      let tensor = Tensor(strings: words, shape: [words.count / 2, 2])
+      engine.infer(InferenceRequest(model: "m", inputs: [("x", tensor)])) { result in
+        let found = (try? result.get().outputs.first?.tensor.strings) ?? []
+        answers.notify { $0[number] = found == words ? [] : found + [[]] }
+      }
+    }
+    answers.wait { $0.count == 60 ? () : nil }
+    #expect(answers.withLock { $0.values.allSatisfy(\.isEmpty) })
+    engine.drain(within: .seconds(5))
   }
 
   @Test("Every request of many threads is answered exactly once")

@@ -185,6 +185,10 @@ final class StagedWorkspace: Workspace {
 
   func setInput(_ index: Int, to tensor: Tensor) { tensors.setInput(index, to: tensor) }
 
+  func setInput(_ index: Int, samples: Range<Int>, to tensor: Tensor) {
+    tensors.setInput(index, samples: samples, to: tensor)
+  }
+
   func outputShape(_ index: Int) -> [Int] { tensors.outputShape(index) }
 
   func output(_ index: Int, samples: Range<Int>) -> Tensor {

@@ -57,6 +57,7 @@ public enum ShapeInference {
   fileprivate static func apply(_ facts: inout NodeFacts) throws(ModelError) {
     let node = facts.node
     guard let rule = ShapeRules.rule(node) else { throw ShapeRules.unsupported(node) }
+    try Reference.requireAlike(node, facts.inputs.map { $0?.type })
     try rule(&facts)
     for output in facts.outputs {
       guard let shape = output.shape else { continue }

@@ -85,6 +85,27 @@ struct ShapeInferenceTests {
     }
   }
 
+  @Test(
+    "Inputs that must be of one type and are not are refused with both types",
+    arguments: ["Add", "Concat", "Equal", "MatMul", "Where", "ScatterND"])
+  func mixedTypes(operation: String) throws {
+    let builder = GraphBuilder()
+    let x = builder.input("x", [.symbol("n"), .fixed(4)])
+    let y = builder.input("y", [.symbol("n"), .fixed(4)], type: .int64)
+    let condition = builder.input("c", [.symbol("n"), .fixed(4)], type: .bool)
+    let inputs: [ValueID?] =
+      switch operation {
+      case "Where": [condition, x, y]
+      case "ScatterND": [x, builder.ints([0], shape: [1, 1]), y]
+      default: [x, y]
+      }
+    let graph = builder.finish(
+      builder.node(operation, inputs, ["axis": .int(1)], name: "join"))
+    let error = #expect(throws: ModelError.self) { try Compiler.compile(graph) }
+    let sentence = error.map { "\($0)" } ?? ""
+    for word in ["join", operation, "FP32", "INT64"] { #expect(sentence.contains(word)) }
+  }
+
   @Test("A tensor too large to exist is refused")
   func huge() {
     let builder = GraphBuilder()
