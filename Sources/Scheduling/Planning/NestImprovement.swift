@@ -119,7 +119,7 @@ struct NestImprovement {
 
   private func refit(_ layers: Range<Int>, chunk: Int, samples: Int) -> LoopNest.Segment {
     NestProgramme(
-      chain: planner.chain, samples: samples, chunks: [], price: 1, memory: planner.chain.memory
+      chain: planner.chain, samples: samples, chunks: [], prices: [], memory: planner.chain.memory
     ).segment(layers, chunk: chunk)
   }
 
@@ -164,7 +164,7 @@ struct NestImprovement {
         continue
       }
       guard
-        let segments = planner.segments(size, price: 1, memory: planner.chain.memory)
+        let segments = planner.segments(size, prices: [1], memory: planner.chain.memory)[0]
       else { return nil }
       groups.append(.init(samples: size, segments: segments))
     }

@@ -27,11 +27,18 @@ struct NestPlanner {
     func add(_ nest: LoopNest?) {
       if let nest, !nests.contains(nest) { nests.append(nest) }
     }
+    let isGrouped = chain.objective == .sum
     for memory in shares {
-      for price in prices {
-        let all = segments(chain.samples, price: price, memory: memory)
-        add(all.map { LoopNest(groups: [.init(samples: chain.samples, segments: $0)]) })
-        if chain.objective == .sum { add(grouped(price: price, memory: memory)) }
+      let together = segments(chain.samples, prices: prices, memory: memory)
+      let parts = (isGrouped ? Array(groupSizes) : []).map {
+        segments($0, prices: prices, memory: memory)
+      }
+      for price in prices.indices {
+        add(
+          together[price].map {
+            LoopNest(groups: [.init(samples: chain.samples, segments: $0)])
+          })
+        if isGrouped { add(grouped(parts.map { $0[price] })) }
       }
     }
     return nests
@@ -47,14 +54,15 @@ struct NestPlanner {
     return [1, 0.75, 0.5].map { $0 * chain.memory }
   }
 
-  /// The cheapest segments for a group of some samples.
-  func segments(
-    _ samples: Int, price: Double, memory: Double
-  ) -> [LoopNest.Segment]? {
+  /// The cheapest segments for a group of some samples, for each price.
+  func segments(_ samples: Int, prices: [Double], memory: Double) -> [[LoopNest.Segment]?] {
     NestProgramme(
-      chain: chain, samples: samples, chunks: chunks(samples), price: price, memory: memory
+      chain: chain, samples: samples, chunks: chunks(samples), prices: prices, memory: memory
     ).segments()
   }
+
+  /// The sizes of groups to try.
+  private var groupSizes: ClosedRange<Int> { 1...min(chain.samples, effort == .quick ? 8 : 64) }
 
   /// All chunk sizes of a few samples; powers of two of many.
   private func chunks(_ samples: Int) -> [Int] {
@@ -69,22 +77,19 @@ struct NestPlanner {
   }
 
   /// Groups one after another: G[n] = min over k of n · T(k) + G[n - k], the s-batch problem.
-  private func grouped(price: Double, memory: Double) -> LoopNest? {
-    let sizes = Array(1...min(chain.samples, effort == .quick ? 8 : 64))
-    var parts: [[LoopNest.Segment]?] = [nil]
-    var times = [Double.infinity]
-    for size in sizes {
-      let part = segments(size, price: price, memory: memory)
-      parts.append(part)
-      let nest = part.map { LoopNest(groups: [.init(samples: size, segments: $0)]) }
-      times.append(nest.flatMap { Timeline(chain, $0.visits)?.makespan } ?? .infinity)
+  ///
+  /// - Parameter sizes: Segments for groups of 1, 2, 3… samples; nil where nothing fits.
+  private func grouped(_ sizes: [[LoopNest.Segment]?]) -> LoopNest? {
+    let times = sizes.enumerated().map { place, segments in
+      let nest = segments.map { LoopNest(groups: [.init(samples: place + 1, segments: $0)]) }
+      return nest.flatMap { Timeline(chain, $0.visits)?.makespan } ?? .infinity
     }
     var total = [0.0]
     var first = [0]
     for count in 1...chain.samples {
       var (best, choice) = (Double.infinity, 0)
       for size in 1...min(count, sizes.count) {
-        let sum = Double(count) * times[size] + total[count - size]
+        let sum = Double(count) * times[size - 1] + total[count - size]
         if sum <= best { (best, choice) = (sum, size) }
       }
       total.append(best)
@@ -94,7 +99,7 @@ struct NestPlanner {
     var left = chain.samples
     while left > 0 {
       let size = first[left]
-      guard size > 0, let segments = parts[size] else { return nil }
+      guard size > 0, let segments = sizes[size - 1] else { return nil }
       groups.append(.init(samples: size, segments: segments))
       left -= size
     }
