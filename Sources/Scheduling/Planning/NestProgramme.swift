@@ -3,8 +3,8 @@
 /// A segment that runs `samples / chunk` times reads its weights once when they fit beside the
 /// activations, and otherwise again for every chunk, less what stays. It costs its computing time
 /// plus a price times its link time: 1 is exact without prefetch; with it, the cheapest plan is
-/// found for some price between 0 (the link hides behind computing) and 1 (nothing hides). What does
-/// not depend on the price is worked out once for all of them.
+/// found for some price between 0 (the link hides behind computing) and 1 (nothing hides). What
+/// does not depend on the price is worked out once for all of them.
 struct NestProgramme {
   let chain: Chain
   /// Samples of the group.
