@@ -22,7 +22,7 @@ INTEGERS = (np.int64, np.int32, np.int8, np.uint8)
 SIGNED = REALS + (np.int64, np.int32)
 NUMBERS = FLOATS + INTEGERS
 ANY = NUMBERS + (np.bool_,)
-LARGEST_VALUE, LARGEST_INTEGER, MOST_ELEMENTS, HIGHEST_RANK, SHADOWS = 1e4, 2**31 - 1, 6000, 5, 3
+LARGEST_VALUE, LARGEST_INTEGER, MOST_ELEMENTS, HIGHEST_RANK, SHADOWS = 1e4, 2**31 - 1, 6000, 5, 2
 NOISE = {np.dtype(np.float16): 2e-3, np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-5}
 ALLOWED = {np.dtype(np.float16): 1e-2, np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-4}
 

@@ -73,7 +73,7 @@ extension Reference {
     let named = call.int("rotary_embedding_dim", default: 0)
     let width = named == 0 ? heads.width : named
     let half = width / 2
-    let positions = call.optional(3)?.integers()
+    let positions = call.optional(3)?.sizes()
     guard positions?.count ?? heads.batch * heads.rows == heads.batch * heads.rows,
       width <= heads.width, cosines.shape.last == half, sines.shape == cosines.shape
     else {
@@ -84,7 +84,7 @@ extension Reference {
     var result = heads.values
     for line in 0..<heads.batch * heads.count * heads.rows {
       let (sample, row) = (line / (heads.count * heads.rows), line % heads.rows)
-      let place = positions.map { Int($0[sample * heads.rows + row]) } ?? sample * heads.rows + row
+      let place = positions?[sample * heads.rows + row] ?? sample * heads.rows + row
       guard place >= 0, (place + 1) * half <= c.count else {
         throw call.error("position \(place) lies outside the caches.")
       }

@@ -29,6 +29,9 @@ extension Reference {
     var collected = [[Tensor]](repeating: [], count: body.outputs.count - 1 - count)
     var trip: Int128 = 0
     while condition, trip < limit {
+      guard trip < Limits.loopRounds else {
+        throw call.error("more than \(Limits.loopRounds) rounds are not made.")
+      }
       let number = Tensor.from(integers: [trip], .int64, [])
       let results = try Interpreter.run(
         body, inputs: [number, .from(truths: [condition], [])] + states, captures: captures)

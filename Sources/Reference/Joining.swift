@@ -8,7 +8,7 @@ extension Reference {
       var parts: [Tensor] = []
       for index in call.inputs.indices { parts.append(try call.input(index)) }
       guard let first = parts.first else { throw call.error("there is nothing to join.") }
-      let axis = try call.axis(call.int("axis", default: 1), rank: first.shape.count)
+      let axis = try call.axis(call.int("axis", default: 1), in: first)
       return [try joined(parts, axis: axis, call)]
     },
     "Split": split,

@@ -38,7 +38,7 @@ extension Reference {
         losses.append(0)
         continue
       }
-      let label = Int(number < 0 ? number + Int128(classes) : number)
+      let label = Int(clamping: number < 0 ? number + Int128(classes) : number)
       guard (0..<classes).contains(label), weights?.count ?? classes == classes else {
         throw call.error("class \(number) does not exist among \(classes).")
       }

@@ -265,7 +265,7 @@ private struct GridSampler {
       if padding == "border" { x = min(max(x, 0), length - 1) }
       if padding == "reflection" { x = reflected(x, low, high) }
     }
-    guard x.isFinite, abs(x) < 1e9 else { return [] }
+    guard x.isFinite, abs(x) < 1e9, size > 0 else { return [] }
     let base = x.rounded(.down)
     let taps: [(place: Int, weight: Double)]
     switch mode {

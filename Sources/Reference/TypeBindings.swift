@@ -2,12 +2,21 @@ public import Models
 public import Vocabulary
 
 extension Reference {
-  /// Checks that inputs which ONNX binds to one type have one.
+  /// Checks that inputs which ONNX binds to one type have one, and that strings are given where
+  /// nothing else will do.
   ///
   /// - Parameter types: The type of each input; nil where it is left out or not known.
-  /// - Throws: `ModelError`, naming the node and both types.
+  /// - Throws: `ModelError`, naming the node and the types.
   public static func requireAlike(_ node: Node, _ types: [ElementType?]) throws(ModelError) {
     guard node.domain.isEmpty || node.domain == "stowage" else { return }
+    if textsOnly.contains(node.operation),
+      let place = types.firstIndex(where: { $0.map { $0 != .string } ?? false }),
+      let found = types[place]
+    {
+      throw ModelError(
+        "Node '\(node.name)' (\(node.operation), opset \(node.opset)) has input \(place) of type "
+          + "\(found.rawValue), but it takes strings.")
+    }
     if alike.contains(node.operation) {
       try requireAlike(node, types, Array(types.indices))
     }
@@ -35,6 +44,11 @@ extension Reference {
     "InstanceNormalization", "LayerNormalization", "Less", "LessOrEqual", "MatMul", "Max", "Mean",
     "Min", "Mod", "Mul", "Or", "PRelu", "RMSNormalization", "Range", "StringConcat", "Sub", "Sum",
     "SwiGLU", "Xor",
+  ]
+
+  /// Operators all of whose inputs are strings.
+  private static let textsOnly: Set<String> = [
+    "RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit",
   ]
 
   /// For other operators, the inputs that share a type.

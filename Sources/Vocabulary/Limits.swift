@@ -42,6 +42,9 @@ public enum Limits {
   /// Elements of one tensor that plain Swift computes: a request's values can ask for any number.
   public static let computedElements = 1 << 26
 
+  /// Rounds of one Loop: its end may depend on what a request holds.
+  public static let loopRounds = 1 << 20
+
   /// Inputs or outputs named in one request.
   public static let tensorsPerRequest = 256
 
