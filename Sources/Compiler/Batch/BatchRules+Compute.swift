@@ -43,8 +43,11 @@ extension BatchRules {
     guard facts.axis(0) == 0 else {
       throw facts.mixed("has samples on an axis other than the first")
     }
+    // Angles that all samples share are looked up by position; without positions there is a row
+    // of them for each sample.
+    let sharesAngles = facts.node.operation == "RotaryEmbedding" && facts.has(3)
     for index in facts.states.indices.dropFirst() where facts.has(index) {
-      if facts.node.operation == "RotaryEmbedding", facts.state(index) == .constant { continue }
+      if sharesAngles, index < 3, facts.state(index) == .constant { continue }
       guard facts.state(index) == facts.state(0) else {
         throw facts.mixed("combines samples with a tensor that all of them share")
       }

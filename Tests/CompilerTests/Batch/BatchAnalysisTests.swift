@@ -81,6 +81,15 @@ struct BatchAnalysisTests {
     }
   }
 
+  @Test("Angles of a rotation that lie by sample keep the samples together")
+  func rotation() throws {
+    let builder = GraphBuilder(opset: 23)
+    let x = builder.input("x", ["N", 1, 2, 2])
+    let angles = (builder.weight([3, 2, 1]), builder.weight([3, 2, 1]))
+    let y = builder.node("RotaryEmbedding", [x, angles.0, angles.1], name: "turn")
+    #expect(try reason(builder.finish(y))?.contains("'turn'") ?? false)
+  }
+
   @Test("Inputs without a batch of their own are not batched")
   func inputs() throws {
     let builder = GraphBuilder()
