@@ -225,6 +225,24 @@ struct DifferentialTests {
     try expectAgreement(maker.finish(clipped, shifted), seed: seed)
   }
 
+  @Test("Joins along every axis, of whole groups of channels and of odd ones", arguments: 0..<6)
+  func joins(seed: Int) throws {
+    var maker = GraphMaker(seed: seed)
+    let axis = 1 + seed % 3
+    let channels = seed / 3 == 0 ? [32, 16, 48] : [20, 7, 16]
+    var parts: [ValueID] = []
+    for index in 0..<3 {
+      var shape = [16, 6, 5]
+      if axis > 1 { shape[axis - 1] += index }
+      let outputs = axis == 1 ? channels[index] : channels[0]
+      let w = maker.weight([outputs, 16, 1, 1], scale: 0.3)
+      parts.append(maker.node("Conv", [maker.input(shape), w]))
+    }
+    let operand = axis == 3 ? -1 : axis
+    let joined = maker.node("Concat", parts + [parts[0]], ["axis": .int(operand)])
+    try expectAgreement(maker.finish(joined), seed: seed)
+  }
+
   @Test("Pointwise convolutions in groups of odd sizes", arguments: 0..<8)
   func groupedPointwise(seed: Int) throws {
     var maker = GraphMaker(seed: seed)

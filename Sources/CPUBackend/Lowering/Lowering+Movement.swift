@@ -47,46 +47,29 @@ extension Lowering {
   /// Tensors side by side; along channels the blocked layout stays when groups do not mix.
   mutating func lowerConcat(_ node: Node) throws(ModelError) -> Bool {
     guard let y = node.outputs[0] else { return false }
-    let result = try shape(y)
+    let (wanted, result) = (try type(y), try shape(y))
     var axis = node.int("axis", default: 1)
     if axis < 0 { axis += result.count }
     var ids: [ValueID] = []
     for input in node.inputs {
-      guard let input, constant(input) == nil, try type(input) == .float32 else { return false }
+      guard let input, constant(input) == nil, try type(input) == wanted else { return false }
       ids.append(input)
     }
-    var isBlocked = true
+    var isBlocked = axis > 0
     for id in ids {
       let form = forms[try home(id)]
       let fills = axis != 1 || form.shape[1] % MemoryDescriptor.block == 0
       isBlocked = isBlocked && form.layout == .blocked && fills
     }
-    let layout: Layout = isBlocked && axis > 0 ? .blocked : .plain
-    guard ids.count <= 64, let to = MemoryDescriptor(result, .float32, layout) else { return false }
-    var (sources, parts) = ([Int](), [MemoryDescriptor]())
-    for id in ids {
-      let buffer = try value(id, layout)
-      guard let part = descriptor(buffer) else { return false }
-      sources.append(buffer)
-      parts.append(part)
-    }
-    var target = to.raw
-    let list = parts.map(\.raw)
-    guard
-      let primitive = Primitive(create: { description in
-        dnnl_concat_primitive_desc_create(
-          description, &target, Int32(list.count), Int32(axis), list, nil, OneDNN.engine)
-      })
-    else { return false }
-    let buffer = try makeBuffer(y, layout)
-    var arguments = sources.indices.map { index in
-      (
-        argument: Int32(DNNL_ARG_MULTIPLE_SRC) + Int32(index), descriptor: parts[index],
-        operand: Plan.Operand.buffer(sources[index])
-      )
-    }
-    arguments.append((DNNL.destination, to, .buffer(buffer)))
-    append(primitive, arguments, writes: 1)
+    let layout: Layout = isBlocked ? .blocked : .plain
+    let sources = try ids.map { (id) throws(ModelError) in try value(id, layout) }
+    let kernel = ConcatKernel(
+      shapes: sources.map { forms[$0].shape }, axis: axis,
+      block: isBlocked ? MemoryDescriptor.block : 1, elementSize: wanted.byteSize)
+    let target = try makeBuffer(y, layout)
+    steps.append(
+      Plan.Step(
+        kernel: kernel, operands: (sources + [target]).map { .buffer($0) }, writes: 1))
     return true
   }
 }
