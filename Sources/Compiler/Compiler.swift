@@ -23,7 +23,7 @@ public struct CompileOptions: Sendable {
     public static let normalizationPatterns = Passes(rawValue: 1 << 4)
     /// Makes one operator of attention: two products with a softmax between them.
     public static let attention = Passes(rawValue: 1 << 5)
-    /// Joins convolutions and products with bias, residual and activation.
+    /// Joins convolutions, products and normalisations with bias, residual and activation.
     public static let layerFusion = Passes(rawValue: 1 << 6)
     /// Lets transpositions meet and cancel out.
     public static let transposeSinking = Passes(rawValue: 1 << 7)

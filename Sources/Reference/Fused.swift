@@ -13,6 +13,13 @@ extension Reference {
       let sum = try generalProduct(call)
       return [try finish(call, sum.values, try call.input(0).type, sum.shape, residual: 3)]
     },
+    "stowage.FusedBatchNormalization": { (call) throws(ModelError) in
+      let results = try batchNormalization(call)
+      guard let activation = try activation(of: call) else { return results }
+      return results.map { result in
+        result.map { .from(reals: $0.reals().map(activation), $0.type, $0.shape) }
+      }
+    },
     "stowage.Attention": fusedAttention,
     "stowage.FusedMatMul": { (call) throws(ModelError) in
       let (a, b) = (try call.input(0), try call.input(1))

@@ -19,7 +19,7 @@ extension Reference {
   ]
 
   /// Ioffe and Szegedy, "Batch Normalization" (2015), with the statistics of training.
-  @Sendable private static func batchNormalization(_ call: Call) throws(ModelError) -> [Tensor?] {
+  @Sendable static func batchNormalization(_ call: Call) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)
     var parameters: [[Double]] = []
     for index in 1...4 { parameters.append(try call.input(index).reals()) }

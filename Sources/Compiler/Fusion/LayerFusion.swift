@@ -1,7 +1,8 @@
 import Models
 import Vocabulary
 
-/// Joins convolutions and products with the bias, residual and activation that follow.
+/// Joins convolutions and products with the bias, residual and activation that follow, and
+/// normalisation with the Relu.
 enum LayerFusion {
   static func run(_ graph: inout Graph, facts: [ValueFacts]) {
     var rewriter = Rewriter(graph)
@@ -10,9 +11,29 @@ enum LayerFusion {
       guard let node = rewriter.nodes[index], node.domain.isEmpty else { continue }
       if ["Conv", "Gemm", "MatMul"].contains(node.operation) {
         fuse(node, at: index, facts, &rewriter)
+      } else if node.operation == "BatchNormalization" {
+        fuseNormalization(node, at: index, facts, &rewriter)
       }
     }
     graph = rewriter.finish()
+  }
+
+  /// A normalisation that no convolution takes in, because one comes after it, cuts at zero in the
+  /// same pass over memory.
+  private static func fuseNormalization(
+    _ node: Node, at index: Int, _ facts: [ValueFacts], _ rewriter: inout Rewriter
+  ) {
+    guard let output = node.outputs.first ?? nil, output.index < facts.count,
+      facts[output.index].type == .float32,
+      node.outputs.dropFirst().allSatisfy({ $0 == nil }),
+      let next = rewriter.standardReader("Relu", of: output)
+    else { return }
+    var fused = node
+    fused.domain = "stowage"
+    fused.operation = "FusedBatchNormalization"
+    fused.attributes["activation"] = .string("Relu")
+    fused.outputs = [next.node.outputs[0]]
+    rewriter.fuse([index, next.index], into: fused)
   }
 
   /// Walks down from one node while each result has a single reader that can be taken in.

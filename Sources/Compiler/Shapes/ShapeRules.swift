@@ -44,6 +44,6 @@ enum ShapeRules {
   /// Operators that fusion makes.
   static let fused: [String: ShapeRule] = [
     "FusedConv": conv, "FusedGemm": gemm, "FusedMatMul": matMul, "Attention": fusedAttention,
-    "Silu": sameAsFirst,
+    "FusedBatchNormalization": batchNormalization, "Silu": sameAsFirst,
   ]
 }

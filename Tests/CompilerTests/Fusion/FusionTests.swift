@@ -112,6 +112,22 @@ struct FusionTests {
     #expect(joined == ["BatchNormalization"])
   }
 
+  @Test("Normalisation takes in Relu where nothing else reads it", arguments: [false, true])
+  func normalizationAndRelu(isShared: Bool) throws {
+    let found = try operations([[2, 3, 4, 4]]) { builder in
+      let x = builder.input("x", ["N", 3, 4, 4])
+      let parameters = [
+        builder.weight([3]), builder.weight([3]), builder.weight([3]),
+        builder.weight([3], from: 0.5, to: 2),
+      ]
+      let y = builder.node("BatchNormalization", [x] + parameters)
+      let cut = builder.node("Relu", [y])
+      return isShared ? builder.node("Sub", [cut, y]) : cut
+    }
+    #expect(
+      found == (isShared ? ["BatchNormalization", "Relu", "Sub"] : ["FusedBatchNormalization"]))
+  }
+
   @Test("A product takes in bias, residual and activation")
   func product() throws {
     let fused = try operations([[2, 3, 4], [2, 3, 5]]) { builder in
