@@ -8,8 +8,9 @@ import Models
 struct GroupedPointwiseKernel: Kernel {
   private typealias Vector = SIMD16<Float>
 
-  /// Output channels computed together: with 16 pixels each they fill the registers of AVX2.
-  static let tile = 4
+  /// Output channels computed together: with 16 pixels each they are 12 sums in the 16 registers of
+  /// AVX2, more than the 8 products that are under way at once.
+  static let tile = 6
   /// Pixels computed together, and so the least that a plane must have.
   static let width = 16
 
@@ -89,16 +90,21 @@ struct GroupedPointwiseKernel: Kernel {
   @inline(__always)
   private func product(
     _ weights: UnsafePointer<Float>, _ source: UnsafePointer<Float>
-  ) -> (Vector, Vector, Vector, Vector) {
-    var (a, b, c, d) = (Vector.zero, Vector.zero, Vector.zero, Vector.zero)
+  ) -> (Vector, Vector, Vector, Vector, Vector, Vector) {
+    var (a, b, c) = (Vector.zero, Vector.zero, Vector.zero)
+    var (d, e, f) = (Vector.zero, Vector.zero, Vector.zero)
+    var weights = weights
     for input in 0..<inputs {
       let x = load(source + input * plane)
-      a.addProduct(Vector(repeating: weights[input * 4]), x)
-      b.addProduct(Vector(repeating: weights[input * 4 + 1]), x)
-      c.addProduct(Vector(repeating: weights[input * 4 + 2]), x)
-      d.addProduct(Vector(repeating: weights[input * 4 + 3]), x)
+      a.addProduct(Vector(repeating: weights[0]), x)
+      b.addProduct(Vector(repeating: weights[1]), x)
+      c.addProduct(Vector(repeating: weights[2]), x)
+      d.addProduct(Vector(repeating: weights[3]), x)
+      e.addProduct(Vector(repeating: weights[4]), x)
+      f.addProduct(Vector(repeating: weights[5]), x)
+      weights += Self.tile
     }
-    return (a, b, c, d)
+    return (a, b, c, d, e, f)
   }
 
   @inline(__always)
