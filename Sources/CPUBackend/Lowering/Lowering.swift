@@ -75,9 +75,11 @@ struct Lowering {
     return type
   }
 
-  /// A constant, or what follows from shapes alone; nil for what a request brings.
+  /// A constant, or what follows from shapes alone; nil for what a request brings, and for what
+  /// grows with the samples: whether that is small enough to be known must make no difference.
   func constant(_ id: ValueID) -> Tensor? {
     if let constant = program.graph[id].constant { return constant }
+    if model.isBatched[id.index] { return nil }
     switch facts[id.index].known {
     case .tensor(let tensor)?: return tensor
     case .sizes(let shape, let sizes)?:
@@ -163,7 +165,7 @@ struct Lowering {
     let buffer = try newBuffer(id, tensor.shape, .plain)
     let bytes = tensor.byteCount
     guard program.graph[id].constant != nil else {
-      // It may grow with the samples, which a weight must not.
+      // It may tell the number of samples, on which a weight must not depend.
       steps.append(
         Plan.Step(
           kernel: SwiftKernel { operands in
