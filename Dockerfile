@@ -21,7 +21,8 @@ RUN apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends libdnnl2 libsimdjson14 libcurl4 libssl3 zlib1g \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --home-dir /var/lib/stowage --create-home \
-      --shell /usr/sbin/nologin stowage
+      --shell /usr/sbin/nologin stowage \
+ && install -d -o stowage -g stowage /var/lib/stowage/.cache
 COPY --from=build /out/stowage /usr/local/bin/stowage
 COPY Models /models
 USER 10001

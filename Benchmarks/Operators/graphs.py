@@ -22,7 +22,7 @@ INTEGERS = (np.int64, np.int32, np.int8, np.uint8)
 SIGNED = REALS + (np.int64, np.int32)
 NUMBERS = FLOATS + INTEGERS
 ANY = NUMBERS + (np.bool_,)
-LARGEST_VALUE, LARGEST_INTEGER, MOST_ELEMENTS, HIGHEST_RANK, SHADOWS = 1e4, 2**31 - 1, 6000, 5, 2
+LARGEST_VALUE, LARGEST_INTEGER, MOST_ELEMENTS, HIGHEST_RANK, SHADOWS = 1e4, 2**31 - 1, 6000, 5, 4
 NOISE = {np.dtype(np.float16): 2e-3, np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-5}
 ALLOWED = {np.dtype(np.float16): 1e-2, np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-4}
 
@@ -254,15 +254,10 @@ class Graph:
         made = []
         for place, name in enumerate(names):
             arrays = [np.asarray(result[place]) for result in results]
-            noisy = []
-            for array, shadow in zip(arrays, shadows):
-                noise = self._noise(array, exact)
-                copies = [np.asarray(copy[place]) for copy in shadow]
-                for index, copy in enumerate(copies):
-                    if noise is not None and copy.shape == noise.shape:
-                        shifted = copy + (noise if index % 2 == 0 else -noise)
-                        copies[index] = shifted.astype(array.dtype)
-                noisy.append(copies)
+            noisy = [
+                [self._noisy(np.asarray(copy[place]), exact) for copy in shadow]
+                for shadow in shadows
+            ]
             for array, copies in zip(arrays, noisy):
                 for copy in copies:
                     check(array, copy)
@@ -274,14 +269,14 @@ class Graph:
         self.values += made
         return made
 
-    def _noise(self, array, exact):
-        """What rounding may add, and much more: its opposite goes to every other shadow, so that
-        one of two crosses any border that the value lies on."""
+    def _noisy(self, array, exact):
         if exact or array.dtype not in NOISE or not array.size:
-            return None
-        noise = NOISE[array.dtype] * self.random.choice([-1, 1], array.shape)
+            return array
+        noise = NOISE[array.dtype]
         spread = np.abs(array) + np.abs(array).mean()
-        return noise * self.random.uniform(0.5, 1, array.shape) * spread
+        return (array + self.random.uniform(-noise, noise, array.shape) * spread).astype(
+            array.dtype
+        )
 
     # Results
 

@@ -10,10 +10,46 @@ public protocol Backend: Sendable {
   /// Compute units that runs may share out.
   var computeUnits: Int { get }
 
+  /// What the bytes of packed weights depend on besides program and load options: the kernels'
+  /// library, its version, the processor's instructions.
+  var packing: String { get }
+
+  /// Memory for activations and scratch.
+  var workingMemory: WorkingMemory { get }
+
+  /// Sets how much memory for activations and scratch is kept between runs; more than that goes.
+  func keepWorkingMemory(atMost bytes: ByteCount)
+
   /// Makes a program ready: packs its weights, plans its memory, prepares its kernels.
   ///
   /// - Throws: `ModelError`, naming the node that cannot run here.
   func load(_ program: Program, options: LoadOptions) throws(ModelError) -> any LoadedModel
+}
+
+extension Backend {
+  /// The name, for backends that pack nothing.
+  public var packing: String { name }
+
+  /// Nothing, for backends that do not keep account.
+  public var workingMemory: WorkingMemory { WorkingMemory() }
+
+  /// Does nothing, for backends that keep nothing.
+  public func keepWorkingMemory(atMost bytes: ByteCount) {}
+}
+
+/// Memory of a backend for activations and scratch.
+public struct WorkingMemory: Equatable, Sendable {
+  /// What runs use now.
+  public var used: ByteCount
+  /// What is kept for the next runs.
+  public var idle: ByteCount
+  /// The most that was ever in use at once.
+  public var peak: ByteCount
+
+  /// Memory of a backend; none unless told.
+  public init(used: ByteCount = .zero, idle: ByteCount = .zero, peak: ByteCount = .zero) {
+    (self.used, self.idle, self.peak) = (used, idle, peak)
+  }
 }
 
 /// What a model is made ready for.
@@ -69,6 +105,9 @@ public protocol Workspace: AnyObject {
   /// The bytes it holds.
   var byteCount: ByteCount { get }
 
+  /// Makes room for more samples behind those it holds, which keep what they have.
+  func grow(to samples: Int)
+
   /// Copies the elements of an input for some samples: dense, row-major.
   func setInput(_ index: Int, samples: Range<Int>, from elements: UnsafeRawBufferPointer)
 
@@ -87,6 +126,9 @@ public protocol Workspace: AnyObject {
 
   /// Tells that every sample is past the layers before this one: what only those read can go.
   func releaseValues(before layer: Int)
+
+  /// Tells that some samples are past the layers before this one.
+  func releaseValues(before layer: Int, samples: Range<Int>)
 }
 
 extension Workspace {
@@ -101,6 +143,9 @@ extension Workspace {
 
   /// Keeps everything until the end.
   public func releaseValues(before layer: Int) {}
+
+  /// Keeps everything until all samples are past.
+  public func releaseValues(before layer: Int, samples: Range<Int>) {}
 }
 
 /// What one layer takes of memory.

@@ -39,6 +39,11 @@ public final class TensorWorkspace: Workspace {
     values.joined().reduce(into: .zero) { $0 += ByteCount($1?.byteCount ?? 0) }
   }
 
+  /// Makes room for more samples behind those it holds.
+  public func grow(to samples: Int) {
+    while values.count < samples { values.append(graph.values.map(\.constant)) }
+  }
+
   /// Copies the elements of an input for some samples.
   public func setInput(_ index: Int, samples: Range<Int>, from elements: UnsafeRawBufferPointer) {
     let id = graph.inputs[index]

@@ -1,8 +1,9 @@
 public import Backend
+import COneDNN
 public import Compiler
 public import Models
 import Reference
-import Vocabulary
+public import Vocabulary
 
 /// Runs layers on the cores of this machine, with oneDNN's kernels where it has them.
 public struct CPUBackend: Backend {
@@ -22,6 +23,19 @@ public struct CPUBackend: Backend {
 
   /// The name shown to people.
   public var name: String { "cpu" }
+
+  /// The version of oneDNN, the instructions it uses here, and whether it filters minimally.
+  public var packing: String {
+    let version = dnnl_version().pointee
+    return "oneDNN \(version.major).\(version.minor).\(version.patch) "
+      + "isa \(dnnl_get_effective_cpu_isa().rawValue) winograd \(usesWinograd)"
+  }
+
+  /// Memory for activations and scratch.
+  public var workingMemory: WorkingMemory { memory.use }
+
+  /// Sets how much memory for activations and scratch is kept between runs.
+  public func keepWorkingMemory(atMost bytes: ByteCount) { memory.keepIdle(atMost: bytes.bytes) }
 
   /// Packs the weights and makes the kernels for a ladder of batch sizes.
   ///

@@ -31,7 +31,11 @@ extension CPUModel {
         byteCount: max(primitive.scratch, 64), alignment: 64)
       defer { scratchpad.deallocate() }
       try primitive.run(
-        [(DNNL.from, from, tensor.storage.base), (DNNL.to, form, target)], scratchpad: scratchpad)
+        [
+          (DNNL.from, from, UnsafeMutableRawPointer(mutating: tensor.storage.source)),
+          (DNNL.to, form, target),
+        ], scratchpad: scratchpad)
+      letGoWhileLoading(tensor)
     }
     return WeightPointer(address: place)
   }
@@ -43,9 +47,16 @@ extension CPUModel {
     let place = try weights.place(
       layer: layer, name: "\(id.index) plain", byteCount: tensor.byteCount
     ) { target in
-      target.copyMemory(from: tensor.storage.base, byteCount: tensor.byteCount)
+      target.copyMemory(from: tensor.storage.source, byteCount: tensor.byteCount)
+      letGoWhileLoading(tensor)
     }
     return WeightPointer(address: place)
+  }
+
+  /// Keeps the memory that packing takes to that of one constant; once the model is served, others
+  /// may be reading.
+  private func letGoWhileLoading(_ tensor: Tensor) {
+    if isLoading { tensor.storage.letGo() }
   }
 
   /// A bias for each channel; zeros where there is none.
@@ -57,7 +68,7 @@ extension CPUModel {
     let name = "\(id.index) \(tensor == nil ? "zeros" : "bias")"
     let place = try weights.place(layer: layer, name: name, byteCount: bytes) { target in
       memset(target, 0, bytes)
-      if let tensor { target.copyMemory(from: tensor.storage.base, byteCount: count * 4) }
+      if let tensor { target.copyMemory(from: tensor.storage.source, byteCount: count * 4) }
     }
     return WeightPointer(address: place)
   }

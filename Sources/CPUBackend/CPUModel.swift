@@ -34,7 +34,10 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   let isIndependent: Bool
   private let pins = Lock<[ValueID: Pin]>([:])
   private let plans = Lock<[Key: Plan]>([:])
-  private let maximumBatch: Int
+  /// Numbers of units that a run may have.
+  let unitCounts: [Int]
+  /// Until the model is ready, when one thread alone has it.
+  private(set) var isLoading = true
 
   /// Makes a program ready.
   ///
@@ -45,10 +48,11 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     self.program = program
     self.memory = memory
     self.usesWinograd = usesWinograd
-    maximumBatch = options.maximumBatch
+    unitCounts = options.units
     weights = options.weights
     isIndependent = if case .independent = program.batching { true } else { false }
     isBatched = try Self.batchedValues(program, isIndependent)
+    defer { isLoading = false }
     guard let shapes = Self.defaultShapes(program) else { return }
     let units = options.units.max() ?? 1
     let single = try plan(samples: 1, inputShapes: shapes, units: units)
@@ -80,7 +84,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     for part in Self.parts(samples.count) {
       let plan = try plan(
         samples: part, inputShapes: workspace.sampleShapes, units: units)
-      try workspace.run(plan, layers, first: first)
+      try workspace.run(plan, layers, first: first, of: samples)
       first += part
     }
   }
@@ -106,7 +110,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     OneDNN.use(units: units)
     let shapes = isIndependent ? inputShapes.map { [samples] + $0.dropFirst() } : inputShapes
     let facts = try ShapeInference.infer(program.graph, inputShapes: shapes)
-    var lowering = Lowering(self, samples: samples, facts: facts)
+    var lowering = Lowering(self, samples: samples, units: units, facts: facts)
     let plan = try lowering.plan()
     plans.withLock { plans in
       // A client that sends ever new shapes must not fill the memory with their plans.

@@ -7,29 +7,61 @@ import Vocabulary
 ///
 /// What lives inside a run is in an arena that lasts as long as the run.
 final class CPUWorkspace: Workspace {
-  let samples: Int
+  private(set) var samples: Int
   /// The shapes of one sample's inputs.
   let sampleShapes: [[Int]]
   private let model: CPUModel
   private let single: Plan
-  private var borders: [Plan.Home: MemoryPool.Block] = [:]
+  private var borders: [Plan.Home: Border] = [:]
+  /// The last step that reads a value in one of its forms.
+  private let lastUses: [Plan.Home: Int]
+  /// The first layer that each sample still has before it.
+  private var progress: [Int]
+
+  /// The memory of a value, for the samples that have one.
+  private struct Border {
+    /// Bytes from one sample to the next; 0 where samples share everything.
+    var stride: Int
+    var pieces: [Piece] = []
+  }
+
+  /// Memory of a value for consecutive samples: those that went through a layer together.
+  private struct Piece {
+    var samples: Range<Int>
+    var block: MemoryPool.Block
+  }
 
   init(_ model: CPUModel, _ single: Plan, capacity: Int, sampleShapes: [[Int]]) {
     self.model = model
     self.single = single
     samples = capacity
     self.sampleShapes = sampleShapes
+    progress = Array(repeating: 0, count: capacity)
+    var lastUses: [Plan.Home: Int] = [:]
+    for buffer in single.buffers.indices where single.buffers[buffer].alias == nil {
+      let home = single.buffers[buffer].home
+      lastUses[home] = max(lastUses[home] ?? -1, single.lifetimes[buffer].upperBound)
+    }
+    self.lastUses = lastUses
   }
 
   var byteCount: ByteCount {
-    ByteCount(borders.values.reduce(0) { $0 + $1.byteCount })
+    let pieces = borders.values.flatMap(\.pieces)
+    return ByteCount(pieces.reduce(0) { $0 + $1.block.byteCount })
+  }
+
+  func grow(to samples: Int) {
+    guard samples > self.samples else { return }
+    progress += Array(repeating: 0, count: samples - self.samples)
+    self.samples = samples
   }
 
   // MARK: Inputs and outputs
 
   func setInput(_ index: Int, samples: Range<Int>, from elements: UnsafeRawBufferPointer) {
     guard let buffer = single.inputs[index], let source = elements.baseAddress else { return }
-    border(single, buffer, first: samples.lowerBound)
+    // Room for all samples, so that those of several requests lie together.
+    place(single, buffer, samples, within: 0..<self.samples)
       .copyMemory(from: source, byteCount: elements.count)
   }
 
@@ -49,7 +81,7 @@ final class CPUWorkspace: Workspace {
     let storage = TensorStorage(byteCount: shape.elementCount * type.byteSize)
     if let buffer = single.outputs[index] {
       storage.base.copyMemory(
-        from: border(single, buffer, first: samples.lowerBound),
+        from: place(single, buffer, samples, within: samples),
         byteCount: shape.elementCount * type.byteSize)
     }
     return Tensor(type: type, shape: shape, storage: storage)
@@ -62,22 +94,32 @@ final class CPUWorkspace: Workspace {
     return [first * samples] + shape.dropFirst()
   }
 
-  /// Frees what no layer from this one on reads.
-  func releaseValues(before layer: Int) {
-    guard single.layers.indices.contains(layer) else { return }
-    let next = single.layers[layer].lowerBound
-    var needed: Set<Plan.Home> = []
-    for buffer in single.buffers.indices
-    where single.buffers[buffer].alias == nil && single.lifetimes[buffer].upperBound >= next {
-      needed.insert(single.buffers[buffer].home)
+  func releaseValues(before layer: Int) { releaseValues(before: layer, samples: 0..<samples) }
+
+  func releaseValues(before layer: Int, samples: Range<Int>) {
+    for sample in samples.clamped(to: progress.indices) {
+      progress[sample] = max(progress[sample], layer)
     }
-    for home in borders.keys where !needed.contains(home) { borders[home] = nil }
+    for (home, border) in borders {
+      let last = lastUses[home] ?? -1
+      let kept = border.pieces.filter { piece in
+        let readers = border.stride > 0 ? piece.samples : progress.indices
+        return progress[readers.clamped(to: progress.indices)].contains { layer in
+          single.layers.indices.contains(layer) ? single.layers[layer].lowerBound <= last : true
+        }
+      }
+      borders[home]?.pieces = kept
+    }
   }
 
   // MARK: Running
 
   /// Runs a plan's layers on as many samples as it is for, the first of which is `first`.
-  func run(_ plan: Plan, _ layers: Range<Int>, first: Int) throws(ModelError) {
+  ///
+  /// - Parameter all: The samples that go through these layers together, in this call and others.
+  func run(
+    _ plan: Plan, _ layers: Range<Int>, first: Int, of all: Range<Int>
+  ) throws(ModelError) {
     let places = plan.arena(layers)
     guard let begin = layers.first, let end = layers.last else { return }
     let steps = plan.layers[begin].lowerBound..<plan.layers[end].upperBound
@@ -94,34 +136,73 @@ final class CPUWorkspace: Workspace {
         case .buffer(let buffer):
           let root = plan.root(buffer)
           operands.append(
-            places.offsets[root].map { arena.base + $0 } ?? border(plan, buffer, first: first))
+            places.offsets[root].map { arena.base + $0 }
+              ?? place(plan, buffer, first..<first + plan.samples, within: all))
         }
       }
       try step.kernel.run(operands, scratchpad: arena.base + scratchStart)
     }
   }
 
-  /// The place of a sample's part of a buffer that outlives the layers being run.
-  private func border(_ plan: Plan, _ buffer: Int, first: Int) -> UnsafeMutableRawPointer {
+  /// The place of some samples' part of a buffer that outlives the layers being run.
+  ///
+  /// - Parameter all: The samples to make memory for where there is none.
+  private func place(
+    _ plan: Plan, _ buffer: Int, _ samples: Range<Int>, within all: Range<Int>
+  ) -> UnsafeMutableRawPointer {
     let index = plan.root(buffer)
     let root = plan.buffers[index]
-    let size = root.isBatched ? root.byteCount * samples : root.byteCount
-    let block =
-      borders[root.home] ?? inherited(plan, index) ?? model.memory.take(byteCount: size)
-    borders[root.home] = block
-    return block.base + (root.isBatched ? first * root.byteCount : 0)
+    let stride = root.isBatched ? root.byteCount : 0
+    let wanted = root.isBatched ? samples : 0..<1
+    if let piece = piece(root.home, wanted) {
+      return piece.block.base + (wanted.lowerBound - piece.samples.lowerBound) * stride
+    }
+    let piece =
+      inherited(plan, index, wanted)
+      ?? gathered(root.home, root.isBatched ? all : wanted, byteCount: root.byteCount, stride)
+    borders[root.home, default: Border(stride: stride)].pieces.append(piece)
+    borders[root.home]?.stride = stride
+    return piece.block.base + (wanted.lowerBound - piece.samples.lowerBound) * stride
+  }
+
+  private func piece(_ home: Plan.Home, _ samples: Range<Int>) -> Piece? {
+    borders[home]?.pieces.first {
+      $0.samples.lowerBound <= samples.lowerBound && $0.samples.upperBound >= samples.upperBound
+    }
+  }
+
+  /// Memory for some samples; with what pieces of them hold already, which it replaces.
+  private func gathered(
+    _ home: Plan.Home, _ samples: Range<Int>, byteCount: Int, _ stride: Int
+  ) -> Piece {
+    var (parts, range) = ([Piece](), samples)
+    if let border = borders[home] {
+      parts = border.pieces.filter { $0.samples.overlaps(samples) }
+      range = parts.reduce(samples) {
+        min($0.lowerBound, $1.samples.lowerBound)..<max($0.upperBound, $1.samples.upperBound)
+      }
+      borders[home]?.pieces.removeAll { $0.samples.overlaps(samples) }
+    }
+    let block = model.memory.take(byteCount: stride > 0 ? stride * range.count : byteCount)
+    for part in parts {
+      (block.base + (part.samples.lowerBound - range.lowerBound) * stride)
+        .copyMemory(from: part.block.base, byteCount: part.samples.count * stride)
+    }
+    return Piece(samples: range, block: block)
   }
 
   /// The memory of a value that a buffer may take over because nobody reads it any more.
   ///
   /// Samples elsewhere on their way keep their parts: each is overwritten only by its own sample.
-  private func inherited(_ plan: Plan, _ index: Int) -> MemoryPool.Block? {
+  private func inherited(_ plan: Plan, _ index: Int, _ samples: Range<Int>) -> Piece? {
     guard let wish = plan.buffers[index].successorOf else { return nil }
-    let elder = plan.root(wish)
+    let (elder, home) = (plan.root(wish), plan.buffers[index].home)
     guard plan.size(elder) == plan.size(index),
       plan.buffers[elder].isBatched == plan.buffers[index].isBatched,
-      plan.lifetimes[elder].upperBound == plan.lifetimes[index].lowerBound
+      plan.lifetimes[elder].upperBound == plan.lifetimes[index].lowerBound,
+      let piece = piece(plan.buffers[elder].home, samples),
+      borders[home]?.pieces.contains(where: { $0.samples.overlaps(piece.samples) }) != true
     else { return nil }
-    return borders[plan.buffers[elder].home]
+    return piece
   }
 }

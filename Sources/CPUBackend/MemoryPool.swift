@@ -1,5 +1,7 @@
+import Backend
 import Glibc
 import Threads
+import Vocabulary
 
 /// Memory for activations and scratch, used by one batch after another.
 ///
@@ -45,6 +47,7 @@ final class MemoryPool: Sendable {
     var idleBytes = 0
     var usedBytes = 0
     var peakBytes = 0
+    var mostIdle = Int.max
   }
 
   private let state = Lock(State())
@@ -87,7 +90,7 @@ final class MemoryPool: Sendable {
     var surplus: [Extent] = []
     // Without some room small blocks of new sizes would push out the large ones.
     let limit = state.peakBytes + state.peakBytes / 4
-    while state.idleBytes + state.usedBytes > limit, !state.idle.isEmpty {
+    while state.idleBytes > min(limit - state.usedBytes, state.mostIdle), !state.idle.isEmpty {
       let oldest = state.idle.removeFirst()
       state.idleBytes -= oldest.byteCount
       surplus.append(oldest)
@@ -95,18 +98,21 @@ final class MemoryPool: Sendable {
     return surplus
   }
 
-  /// Frees what nobody uses.
-  func clear() {
-    let idle = state.withLock { state in
-      defer { (state.idle, state.idleBytes, state.peakBytes) = ([], 0, state.usedBytes) }
-      return state.idle
+  /// Sets how much is kept at most although nobody uses it.
+  func keepIdle(atMost bytes: Int) {
+    let surplus = state.withLock { state in
+      state.mostIdle = bytes
+      return Self.shrink(&state)
     }
-    for extent in idle { extent.base.deallocate() }
+    for extent in surplus { extent.base.deallocate() }
   }
 
-  /// Bytes in use, and bytes kept although nobody uses them.
-  var byteCounts: (used: Int, idle: Int) {
-    state.withLock { ($0.usedBytes, $0.idleBytes) }
+  /// How much is in use, how much is kept, and how much was in use at most.
+  var use: WorkingMemory {
+    state.withLock {
+      WorkingMemory(
+        used: ByteCount($0.usedBytes), idle: ByteCount($0.idleBytes), peak: ByteCount($0.peakBytes))
+    }
   }
 
   deinit {

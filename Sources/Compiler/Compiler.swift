@@ -42,11 +42,14 @@ public struct CompileOptions: Sendable {
   public var passes: Passes
   /// Whether samples of several requests may travel together where that is proven to be right.
   public var batches: Bool
+  /// The most bytes of weights in a layer, where layers can be cut; nil for whole layers.
+  public var tileBytes: Int?
 
   /// What the compiler may do to a graph: everything unless told.
-  public init(passes: Passes = .all, batches: Bool = true) {
+  public init(passes: Passes = .all, batches: Bool = true, tileBytes: Int? = nil) {
     self.passes = passes
     self.batches = batches
+    self.tileBytes = tileBytes
   }
 }
 
@@ -90,6 +93,7 @@ public enum Compiler {
         graph, inputs: graph.inputs.map { graph[$0].shape }, sizes: sizes)
       let states = try batchStates(graph, facts, symbol, sizes).get()
       try Optimisation.afterBatching(&graph, options.passes)
+      if let bytes = options.tileBytes { LayerTiling.run(&graph, tileBytes: bytes) }
       return try program(graph, .independent(symbol: symbol), states)
     } catch let error as BatchRefusal {
       throw error
@@ -104,6 +108,7 @@ public enum Compiler {
     var graph = graph
     try Optimisation.beforeBatching(&graph, options.passes)
     try Optimisation.afterBatching(&graph, options.passes)
+    if let bytes = options.tileBytes { LayerTiling.run(&graph, tileBytes: bytes) }
     return try program(graph, .whole(reason: reason), nil)
   }
 

@@ -2,6 +2,7 @@ import Backend
 import Compiler
 import Models
 import Scheduling
+import Threads
 import Vocabulary
 
 /// The memory and the requests of a batch while it is on its way.
@@ -18,7 +19,8 @@ final class ActiveBatch: @unchecked Sendable {
 
   let id: BatchID
   let model: ServedModel
-  let capacity: Int
+  /// The samples that it has room for.
+  var capacity: Int
   private(set) var members: [Member] = []
   private var gathered = 0
   private var workspace: (any Workspace)?
@@ -28,6 +30,8 @@ final class ActiveBatch: @unchecked Sendable {
   private(set) var computeTime = Duration.zero
   /// How many layers each sample is past.
   private var progress: [Int] = []
+  /// When its last run ended, or when it was formed.
+  private(set) var idleSince = Instant(nanoseconds: Clock.nanoseconds)
   /// The sentence of a run that failed.
   var failure: String?
 
@@ -64,9 +68,11 @@ final class ActiveBatch: @unchecked Sendable {
   /// Takes note of a run: what no sample will read any more is freed.
   func ran(_ run: Run, took: Duration) {
     computeTime += took
+    idleSince = Instant(nanoseconds: Clock.nanoseconds)
     for sample in run.samples where progress.indices.contains(sample) {
       progress[sample] = run.layers.upperBound
     }
+    workspace?.releaseValues(before: run.layers.upperBound, samples: run.samples)
     workspace?.releaseValues(before: progress.min() ?? 0)
   }
 
@@ -90,7 +96,10 @@ final class ActiveBatch: @unchecked Sendable {
   func release() { workspace = nil }
 
   private func existingWorkspace() throws(ModelError) -> any Workspace {
-    if let workspace { return workspace }
+    if let workspace {
+      if capacity > workspace.samples, model.batchSymbol != nil { workspace.grow(to: capacity) }
+      return workspace
+    }
     let shapes = members.first?.request.inputs.map(\.shape) ?? []
     let taken = try model.loaded.makeWorkspace(
       samples: capacity,

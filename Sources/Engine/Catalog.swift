@@ -70,6 +70,17 @@ final class Catalog: Sendable {
     state.withLock { $0.served.indices.contains(id.index) ? $0.served[id.index] : nil }
   }
 
+  /// A served model, unless another one has taken its place.
+  func current(_ id: ModelID) -> ServedModel? {
+    state.withLock { state in
+      guard state.served.indices.contains(id.index), let model = state.served[id.index] else {
+        return nil
+      }
+      let name = model.description.name
+      return state.models[name]?.contains { $0.served === model } == true ? model : nil
+    }
+  }
+
   /// A model that can be asked.
   func served(_ name: String, version: String?) throws(InferenceError) -> ServedModel {
     guard let entry = state.withLock({ Self.entry($0, name, version) }) else {

@@ -18,6 +18,12 @@ public final class Engine: InferenceService {
   private let table = RequestTable()
   private let scheduler = SchedulerThread()
   private let executors: ExecutorPool
+  private let pager: Pager
+  let memory: MemoryUse
+  private let damages: Lock<[ModelID]>
+  private let repairer = Lock<Thread?>(nil)
+  private let measurer = Lock<Thread?>(nil)
+  private let hasEnded = Lock(false)
   private let isDraining = Atomic<Bool>(false)
 
   /// An engine without models.
@@ -35,14 +41,52 @@ public final class Engine: InferenceService {
     self.registry = registry
     self.logger = logger
     executors = ExecutorPool(count: configuration.executors) { [scheduler] in scheduler.post($0) }
-    let carrier = PlanCarrier(table: table, catalog: catalog, executors: executors)
+    memory = MemoryUse(registry, backend)
+    let damages = Lock<[ModelID]>([])
+    self.damages = damages
+    pager = Pager(
+      report: { [scheduler] in scheduler.post($0) },
+      damaged: { [logger] model, error in
+        logger.error("Model '\(model.description.name)' lost its weights: \(error)")
+        model.failure.withLock { $0 = error.description }
+        damages.notify { $0.append(model.id) }
+      })
+    let carrier = PlanCarrier(
+      table: table, catalog: catalog, executors: executors, pager: pager)
     scheduler.start(policy) { carrier.carryOut(&$0) }
+    if let memory = configuration.memory {
+      changeMemory(to: memory)
+      startMeasuring()
+    }
+  }
+
+  /// Starts the thread that gives the scheduler less when the rest of the process takes more.
+  private func startMeasuring() {
+    let measure: @Sendable () -> Void = { [memory, scheduler] in
+      if let share = memory.measure() { scheduler.post(.budgetChanged(share)) }
+    }
+    measurer.withLock {
+      $0 = Thread("memory") { [hasEnded] in
+        while hasEnded.wait(until: Clock.nanoseconds + 200_000_000, { $0 ? true : nil }) == nil {
+          measure()
+        }
+      }
+    }
+  }
+
+  /// Changes the memory budget while serving: weights are evicted, requests that can never fit any
+  /// more are refused.
+  public func changeMemory(to bytes: ByteCount) {
+    scheduler.post(.budgetChanged(memory.setBudget(bytes)))
   }
 
   /// Makes a loaded model known to the scheduler.
   func announce(_ model: ServedModel, _ profile: ModelProfile) {
     scheduler.post(.modelAdded(model.id, profile))
   }
+
+  /// Has a model forgotten by the scheduler: what waits for it is refused.
+  func withdraw(_ model: ModelID) { scheduler.post(.modelRemoved(model)) }
 
   // MARK: InferenceService
 
@@ -102,6 +146,24 @@ public final class Engine: InferenceService {
           priority: request.priority, deadline: request.timeout.map { now + $0 })))
   }
 
+  // MARK: Repair
+
+  /// No model: the sign for the repairing thread to end.
+  private static let end = ModelID(-1)
+
+  /// Starts the thread that loads models anew when their packed weights were damaged.
+  func startRepairing(_ repair: @escaping @Sendable (ServedModel) -> Void) {
+    repairer.withLock {
+      $0 =
+        $0
+        ?? Thread("repairer") { [damages, catalog] in
+          while case let id = damages.wait({ $0.popLast() }), id != Self.end {
+            if let model = catalog.current(id) { repair(model) }
+          }
+        }
+    }
+  }
+
   // MARK: The end
 
   /// Refuses new requests and waits for the answers of the others.
@@ -112,5 +174,10 @@ public final class Engine: InferenceService {
     table.waitUntilEmpty(until: Clock.nanoseconds + patience.wholeNanoseconds)
     scheduler.stop()
     executors.stop()
+    pager.stop()
+    damages.notify { $0 = [Self.end] }
+    repairer.withLock { $0 }?.join()
+    hasEnded.notify { $0 = true }
+    measurer.withLock { $0 }?.join()
   }
 }

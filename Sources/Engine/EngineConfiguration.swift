@@ -12,16 +12,23 @@ public struct EngineConfiguration: Sendable {
   public var maximumQueueDelay: Duration
   /// The most requests that may wait for one model.
   public var queueLimit: Int
+  /// Memory for weights, activations and scratch; nil for no limit.
+  public var memory: ByteCount?
+  /// Where packed weights are kept; nil to keep weights in memory.
+  public var packed: PackedFolder?
 
   /// How an engine serves; the defaults suit a small machine.
   public init(
     units: Int = 1, executors: Int = 1, maximumBatch: Int = Limits.samplesPerBatch,
-    maximumQueueDelay: Duration = .zero, queueLimit: Int = Limits.queuedRequestsPerModel
+    maximumQueueDelay: Duration = .zero, queueLimit: Int = Limits.queuedRequestsPerModel,
+    memory: ByteCount? = nil, packed: PackedFolder? = nil
   ) {
     self.units = max(units, 1)
     self.executors = max(executors, 1)
     self.maximumBatch = max(maximumBatch, 1)
     self.maximumQueueDelay = maximumQueueDelay
     self.queueLimit = max(queueLimit, 1)
+    self.memory = memory
+    self.packed = packed
   }
 }

@@ -1,4 +1,5 @@
 import Backend
+import CLinux
 import Compiler
 import Models
 import Scheduling
@@ -62,8 +63,13 @@ final class ExecutorPool: Sendable {
     _ run: Run, _ layerBatches: [Int], _ batch: ActiveBatch
   ) -> (Event, [Answer]) {
     let begin = Clock.nanoseconds
+    let faults = stowage_thread_major_faults()
+    defer { batch.model.paging.faulted(stowage_thread_major_faults() - faults) }
     do throws(ModelError) {
       let workspace = try batch.gather(at: Instant(nanoseconds: begin))
+      guard batch.model.packed?.isResident(run.layers) ?? true else {
+        throw ModelError("A run was to begin before its weights were in memory.")
+      }
       let model = batch.model.loaded
       for start in stride(from: run.samples.lowerBound, to: run.samples.upperBound, by: run.chunk) {
         let samples = start..<min(start + run.chunk, run.samples.upperBound)
@@ -120,7 +126,7 @@ final class ExecutorPool: Sendable {
       let arrived = member.request.arrived
       let result = InferenceResult(
         version: batch.model.description.version, outputs: batch.outputs(of: member),
-        queueTime: (batch.started ?? now) - arrived, computeTime: batch.computeTime,
+        queueTime: max((batch.started ?? now) - arrived, .zero), computeTime: batch.computeTime,
         batchSamples: batch.samples)
       return Answer(request: member.request, result: result, total: now - arrived)
     }

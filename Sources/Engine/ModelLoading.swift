@@ -1,6 +1,7 @@
 import Backend
 import Compiler
 import Logging
+import Metrics
 import Models
 import Scheduling
 import Threads
@@ -15,14 +16,34 @@ extension Engine {
       folder.entries.map {
         ModelDescription(name: $0.name, version: $0.version, state: .loading)
       })
+    startRepairing { [weak self] model in
+      guard
+        let entry = folder.entries.first(where: {
+          $0.name == model.description.name && $0.version == model.description.version
+        })
+      else { return }
+      self?.repair(model, entry)
+    }
     for entry in folder.entries { load(entry) }
+  }
+
+  /// Packs a model anew whose packed weights were damaged; until then it answers 503.
+  private func repair(_ model: ServedModel, _ entry: ModelFolder.Entry) {
+    withdraw(model.id)
+    model.packed?.file.remove()
+    catalog.settle(
+      ModelDescription(name: entry.name, version: entry.version, state: .loading))
+    registry.remove(label: "model", value: entry.name)
+    load(entry)
   }
 
   private func load(_ entry: ModelFolder.Entry) {
     let begin = Clock.nanoseconds
     do throws(ModelError) {
-      let program = try Compiler.compile(OnnxFile.read(path: entry.path))
-      try publish(entry.name, version: entry.version, program)
+      let graph = try OnnxFile.read(path: entry.path)
+      let tileBytes = configuration.packed == nil ? nil : Limits.tileBytes
+      let program = try Compiler.compile(graph, options: CompileOptions(tileBytes: tileBytes))
+      try publish(entry.name, version: entry.version, program, sources: graph.sources)
       let seconds = Double((Clock.nanoseconds - begin) / 1_000_000) / 1000
       logger.info("Model '\(entry.name)' version \(entry.version) is ready after \(seconds) s.")
       if case .whole(let reason) = program.batching {
@@ -37,12 +58,17 @@ extension Engine {
   }
 
   /// Makes a program ready and serves it under a name that the catalog expects.
-  func publish(_ name: String, version: String, _ program: Program) throws(ModelError) {
+  ///
+  /// - Parameter sources: The files it was made of; without them its weights are not packed.
+  func publish(
+    _ name: String, version: String, _ program: Program, sources: [FileStamp] = []
+  ) throws(ModelError) {
     let isBatched = if case .independent = program.batching { true } else { false }
     let maximumBatch = isBatched ? configuration.maximumBatch : 1
-    let loaded = try backend.load(
-      program,
-      options: LoadOptions(maximumBatch: maximumBatch, units: Array(1...configuration.units)))
+    let (loaded, packed) = try loadWeights(
+      name, version: version, program, sources,
+      LoadOptions(maximumBatch: maximumBatch, units: Array(1...configuration.units)))
+    if packed != nil { letConstantsGo(of: program) }
     let description = ModelDescription(
       name: name, version: version, state: .ready,
       inputs: program.graph.inputs.map { TensorDescription(program.graph[$0]) },
@@ -50,16 +76,52 @@ extension Engine {
       maximumBatch: maximumBatch)
     let model = ServedModel(
       id: catalog.nextID(), description: description, program: program, loaded: loaded,
-      metrics: ModelMetrics(registry, model: name, version: version))
+      packed: packed, metrics: ModelMetrics(registry, model: name, version: version),
+      paging: PagingMetrics(registry, model: name, version: version, memory))
+    let profile = try profile(of: model, maximumBatch: maximumBatch)
     catalog.settle(description, model)
-    let layers = loaded.layers.map {
-      LayerProfile(weights: $0.weights, activations: $0.activations, scratch: $0.scratch)
+    announce(model, profile)
+  }
+
+  /// What the scheduler learns of a model before the first request.
+  private func profile(
+    of model: ServedModel, maximumBatch: Int
+  ) throws(ModelError) -> ModelProfile {
+    let costs = try layerCosts(of: model, maximumBatch: maximumBatch)
+    let layers = model.loaded.layers.enumerated().map { index, layer in
+      LayerProfile(
+        weights: layer.weights, activations: layer.activations, scratch: layer.scratch,
+        cost: costs?[index] ?? .unknown)
     }
-    announce(
-      model,
-      ModelProfile(
-        layers: layers, maximumBatch: maximumBatch,
-        maximumQueueDelay: configuration.maximumQueueDelay, queueLimit: configuration.queueLimit))
+    return ModelProfile(
+      layers: layers, input: model.program.graph.inputByteCount, maximumBatch: maximumBatch,
+      maximumQueueDelay: configuration.maximumQueueDelay, queueLimit: configuration.queueLimit)
+  }
+
+  /// Layer costs: those that were kept beside the packed weights, or measured now.
+  private func layerCosts(
+    of model: ServedModel, maximumBatch: Int
+  ) throws(ModelError) -> [LayerCost]? {
+    guard let packed = model.packed else { return nil }
+    let path = packed.file.path + ".costs"
+    let known = CostFile.read(path, key: packed.key, layers: model.loaded.layers.count)
+    if let known { return known }
+    let calibration = Calibration(
+      model: model.loaded, program: model.program, packed: packed, maximumBatch: maximumBatch,
+      units: configuration.units)
+    let measured = try calibration.measure()
+    if let measured { CostFile.write(measured, path, key: packed.key) }
+    return measured
+  }
+}
+
+extension Graph {
+  /// Bytes of one sample's inputs, free sizes counted as one.
+  fileprivate var inputByteCount: ByteCount {
+    inputs.reduce(into: .zero) { total, id in
+      let sizes = (self[id].shape ?? []).map { if case .fixed(let size) = $0 { size } else { 1 } }
+      total += ByteCount(sizes.reduce(self[id].type?.byteSize ?? 0, *))
+    }
   }
 }
 

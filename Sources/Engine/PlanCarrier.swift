@@ -9,22 +9,37 @@ final class PlanCarrier: @unchecked Sendable {
   private let table: RequestTable
   private let catalog: Catalog
   private let executors: ExecutorPool
+  private let pager: Pager
   private var batches: [BatchID: ActiveBatch] = [:]
   /// The batch of each request that is in one, for the sentence of a failed run.
   private var batchOf: [RequestID: BatchID] = [:]
 
-  init(table: RequestTable, catalog: Catalog, executors: ExecutorPool) {
+  init(table: RequestTable, catalog: Catalog, executors: ExecutorPool, pager: Pager) {
     self.table = table
     self.catalog = catalog
     self.executors = executors
+    self.pager = pager
   }
 
   func carryOut(_ plan: inout Plan) {
+    for eviction in plan.evictions { evict(eviction) }
     for rejection in plan.rejections { reject(rejection) }
     for request in plan.answers { finish(request) }
     for batch in plan.completions { batches.removeValue(forKey: batch).map(complete) }
+    for batch in plan.returns { giveBack(batch) }
     for batch in plan.batches { form(batch, plan.requests(of: batch)) }
+    for pageIn in plan.pageIns { start(pageIn) }
     for run in plan.runs { start(run) }
+  }
+
+  private func evict(_ eviction: Eviction) {
+    guard let model = catalog[eviction.model] else { return }
+    model.packed?.evict(layer: eviction.layer, bytes: eviction.bytes)
+    model.paging.evicted(eviction.bytes.count)
+  }
+
+  private func start(_ pageIn: PageIn) {
+    if let model = catalog[pageIn.model] { pager.submit(pageIn, of: model) }
   }
 
   private func form(_ batch: Batch, _ requests: ArraySlice<RequestID>) {
@@ -32,6 +47,7 @@ final class PlanCarrier: @unchecked Sendable {
     let active =
       batches[batch.id] ?? ActiveBatch(id: batch.id, model: model, capacity: batch.capacity)
     batches[batch.id] = active
+    active.capacity = max(active.capacity, batch.capacity)
     var first = batch.samples.lowerBound
     for id in requests {
       guard let request = table[id] else { continue }
@@ -45,6 +61,8 @@ final class PlanCarrier: @unchecked Sendable {
 
   private func start(_ run: Run) {
     guard let batch = batches[run.batch] else { return }
+    batch.model.paging.resumed(
+      at: Instant(nanoseconds: Clock.nanoseconds), since: batch.idleSince)
     executors.submit(.run(run, layerBatches: Array(run.layerBatches), batch))
   }
 
@@ -60,12 +78,21 @@ final class PlanCarrier: @unchecked Sendable {
     batch.release()
   }
 
+  /// Frees the memory of a batch whose requests wait for another one.
+  private func giveBack(_ id: BatchID) {
+    guard let batch = batches.removeValue(forKey: id) else { return }
+    for member in batch.members where batchOf[member.request.id] == id {
+      batchOf[member.request.id] = nil
+    }
+    batch.release()
+  }
+
   private func reject(_ rejection: Rejection) {
     guard let request = table.remove(rejection.request) else { return }
     let batch = batchOf.removeValue(forKey: rejection.request)
     let error = InferenceError(
       rejection.reason, model: request.model.description,
-      failure: batch.flatMap { batches[$0]?.failure })
+      failure: batch.flatMap { batches[$0]?.failure } ?? request.model.failure.withLock { $0 })
     guard request.answer(.failure(error)) else { return }
     request.model.metrics.failed(
       error, total: Instant(nanoseconds: Clock.nanoseconds) - request.arrived,

@@ -10,20 +10,27 @@ final class ServedModel: Sendable {
   let description: ModelDescription
   let program: Program
   let loaded: any LoadedModel
+  /// Its weights in a file; nil where the backend keeps them itself.
+  let packed: PackedWeights?
   let metrics: ModelMetrics
+  let paging: PagingMetrics
+  /// Why its last batch was lost, when that was not a run's fault.
+  let failure = Lock<String?>(nil)
   /// The name of the batch dimension; nil when samples are not independent.
   let batchSymbol: String?
   private let shapeClasses = Lock<[[Int]: Int]>([:])
 
   init(
     id: ModelID, description: ModelDescription, program: Program, loaded: any LoadedModel,
-    metrics: ModelMetrics
+    packed: PackedWeights?, metrics: ModelMetrics, paging: PagingMetrics
   ) {
     self.id = id
     self.description = description
     self.program = program
     self.loaded = loaded
+    self.packed = packed
     self.metrics = metrics
+    self.paging = paging
     batchSymbol = if case .independent(let symbol) = program.batching { symbol } else { nil }
   }
 

@@ -8,6 +8,11 @@ struct ExternalData {
 
   init(folder: String?) { self.folder = folder }
 
+  /// What tells the files read so far from other states of them, by name.
+  var stamps: [FileStamp] {
+    files.values.map(\.stamp).sorted { $0.description < $1.description }
+  }
+
   /// Where a tensor says its elements lie.
   struct Place {
     var location = ""

@@ -103,6 +103,8 @@ public struct Graph: Sendable {
   /// A node with subgraphs lists what they read from outside after its own inputs, so that every
   /// dependency shows in `Node.inputs`; all its subgraphs have equally many captures.
   public var captures: [ValueID]
+  /// The files that it was read from; empty when it did not come from files.
+  public var sources: [FileStamp] = []
 
   /// A network as a file describes it.
   public init(

@@ -8,6 +8,8 @@ public final class MappedFile: @unchecked Sendable {
 
   /// The contents.
   public let bytes: UnsafeRawBufferPointer
+  /// What tells this state of the file from others.
+  public let stamp: FileStamp
 
   /// Maps a regular file.
   ///
@@ -22,6 +24,7 @@ public final class MappedFile: @unchecked Sendable {
     guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
       throw ModelError("'\(path)' is not a regular file.")
     }
+    stamp = FileStamp(path: path, status)
     let size = Int(status.st_size)
     guard size > 0 else {
       bytes = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -30,6 +33,15 @@ public final class MappedFile: @unchecked Sendable {
     guard let base = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED
     else { throw ModelError("The file '\(path)' cannot be mapped: \(systemReason()).") }
     bytes = UnsafeRawBufferPointer(start: base, count: size)
+  }
+
+  /// Lets pages leave memory until they are read again.
+  func letGo(_ first: UnsafeRawPointer, _ byteCount: Int) {
+    guard byteCount > 0 else { return }
+    let mask = UInt(sysconf(Int32(_SC_PAGESIZE))) - 1
+    let start = UInt(bitPattern: first) & ~mask
+    let count = Int(UInt(bitPattern: first) + UInt(byteCount) - start)
+    madvise(UnsafeMutableRawPointer(bitPattern: start), count, MADV_DONTNEED)
   }
 
   deinit {

@@ -45,6 +45,11 @@ public enum OnnxFile {
   ) throws(ModelError) -> Graph {
     guard !bytes.isEmpty else { throw ModelError("It is empty.") }
     let tensors = TensorReader(owner: owner, external: ExternalData(folder: folder))
-    return try ModelReader(tensors: tensors).read(WireReader(bytes, message: "ModelProto"))
+    let reader = ModelReader(tensors: tensors)
+    var graph = try reader.read(WireReader(bytes, message: "ModelProto"))
+    if let file = owner as? MappedFile {
+      graph.sources = [file.stamp] + reader.tensors.external.stamps
+    }
+    return graph
   }
 }

@@ -62,7 +62,7 @@ struct TensorReader {
     return try typed(fields, type, shape, count)
   }
 
-  /// Wraps bytes of a file, or copies them when their elements are not aligned.
+  /// Wraps bytes of a file; when their elements are not aligned, whoever needs that gets a copy.
   private mutating func borrow(
     _ bytes: UnsafeRawBufferPointer, _ type: ElementType, _ shape: [Int], from owner: AnyObject
   ) -> Tensor {
@@ -73,9 +73,11 @@ struct TensorReader {
     if let start = bytes.baseAddress, let copy = copies[start], copy.byteCount == bytes.count {
       return Tensor(type: type, shape: shape, storage: copy)
     }
-    let storage = TensorStorage(byteCount: bytes.count)
-    UnsafeMutableRawBufferPointer(start: storage.base, count: bytes.count).copyMemory(from: bytes)
-    if let start = bytes.baseAddress { copies[start] = storage }
+    guard let start = bytes.baseAddress else {
+      return Tensor(type: type, shape: shape, storage: TensorStorage(byteCount: 0))
+    }
+    let storage = TensorStorage(aligning: start, byteCount: bytes.count, from: owner)
+    copies[start] = storage
     return Tensor(type: type, shape: shape, storage: storage)
   }
 

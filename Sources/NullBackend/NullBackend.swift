@@ -66,7 +66,7 @@ private final class NullModel: LoadedModel {
 
 /// Remembers nothing; every output is zero, with 1 for each size that a request would decide.
 private final class NullWorkspace: Workspace {
-  let samples: Int
+  private(set) var samples: Int
   private let graph: Graph
 
   init(_ graph: Graph, samples: Int) {
@@ -75,6 +75,8 @@ private final class NullWorkspace: Workspace {
   }
 
   var byteCount: ByteCount { .zero }
+
+  func grow(to samples: Int) { self.samples = max(self.samples, samples) }
 
   func setInput(_ index: Int, samples: Range<Int>, from elements: UnsafeRawBufferPointer) {}
 

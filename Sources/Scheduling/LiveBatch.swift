@@ -18,7 +18,7 @@ struct LiveBatch: Sendable {
 
   /// A request with the end of its samples in the batch.
   struct Member: Sendable {
-    var request: RequestID
+    var request: QueuedRequest
     var end: Int
     var arrived: Instant
   }

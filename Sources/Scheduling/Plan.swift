@@ -14,6 +14,8 @@ public struct Plan: Sendable {
   public var answers: [RequestID] = []
   /// Batches that are over, after their last answer: their memory can be released.
   public var completions: [BatchID] = []
+  /// Batches that end although not all of their requests were answered: these wait again.
+  public var returns: [BatchID] = []
   /// Batches that were formed or that grew, each before the first run that names it.
   public var batches: [Batch] = []
   /// The requests of `batches`, one batch after another.
@@ -37,6 +39,7 @@ public struct Plan: Sendable {
     rejections.removeAll(keepingCapacity: true)
     answers.removeAll(keepingCapacity: true)
     completions.removeAll(keepingCapacity: true)
+    returns.removeAll(keepingCapacity: true)
     batches.removeAll(keepingCapacity: true)
     members.removeAll(keepingCapacity: true)
     pageIns.removeAll(keepingCapacity: true)

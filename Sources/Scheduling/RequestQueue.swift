@@ -24,7 +24,13 @@ struct RequestQueue: Sendable {
 
   mutating func insert(_ request: QueuedRequest, at now: Instant) {
     var place = entries.count
-    while place > head, entries[place - 1].request.priority > request.priority { place -= 1 }
+    while place > head,
+      entries[place - 1].request.priority > request.priority
+        || entries[place - 1].request.priority == request.priority
+          && entries[place - 1].arrived > now
+    {
+      place -= 1
+    }
     entries.insert(Entry(request: request, arrived: now), at: place)
     samples += request.samples
     earliestDeadline = min(earliestDeadline, request.deadline ?? .distantFuture)

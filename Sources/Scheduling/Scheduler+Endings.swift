@@ -42,7 +42,7 @@ extension Scheduler {
     while batches[index].answered < batches[index].members.count {
       let member = batches[index].members[batches[index].answered]
       guard member.end <= end else { break }
-      plan.answers.append(member.request)
+      plan.answers.append(member.request.id)
       batches[index].answered += 1
     }
     let model = batches[index].model
@@ -64,14 +64,46 @@ extension Scheduler {
   /// Rejects what of a batch is not answered, and ends it.
   mutating func lose(_ index: Int, _ reason: Rejection.Reason, _ plan: inout Plan) {
     for member in batches[index].members[batches[index].answered...] {
-      plan.rejections.append(Rejection(request: member.request, reason: reason))
+      plan.rejections.append(Rejection(request: member.request.id, reason: reason))
     }
     close(index, &plan)
   }
 
+  /// Lets the batches formed last give way when none can go on: after a cut of the budget, live
+  /// batches may hold so much together that the rest is enough for none of them.
+  ///
+  /// Their requests wait again; only one that alone needs more than there is gets an error.
+  ///
+  /// - Returns: Whether one did.
+  mutating func giveWay(_ plan: inout Plan) -> Bool {
+    guard let budget, running.isEmpty, let last = batches.indices.last else { return false }
+    var need = 0
+    for batch in batches {
+      need = batch.program.segments[batch.top.segment].need + reservedBytes - batch.reserved
+      if need <= budget { return false }
+    }
+    if batches.count == 1 {
+      lose(last, .insufficientMemory(needed: ByteCount(need)), &plan)
+    } else {
+      putBack(last, &plan)
+    }
+    return true
+  }
+
+  /// Ends a batch and has its requests wait again.
+  private mutating func putBack(_ index: Int, _ plan: inout Plan) {
+    let batch = batches[index]
+    for member in batch.members[batch.answered...] {
+      enqueue(member.request, at: member.arrived)
+    }
+    plan.returns.append(batch.id)
+    close(index, &plan)
+    refresh(batch.model)
+  }
+
   private mutating func close(_ index: Int, _ plan: inout Plan) {
     var batch = batches.remove(at: index)
-    plan.completions.append(batch.id)
+    if plan.returns.last != batch.id { plan.completions.append(batch.id) }
     reservedBytes -= batch.reserved
     let model = batch.model
     batch.members.removeAll(keepingCapacity: true)

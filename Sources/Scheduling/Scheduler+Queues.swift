@@ -41,10 +41,16 @@ extension Scheduler {
     }
     models[model].noteArrival(at: now)
     noteArrival(at: now)
-    if models[model].queue.isEmpty { insertWaiting(model) }
-    models[model].queue.insert(request, at: now)
-    places[request.id] = request.model
+    enqueue(request, at: now)
     refresh(model)
+  }
+
+  /// Puts a request into its model's queue, at its place by priority and arrival.
+  mutating func enqueue(_ request: QueuedRequest, at arrived: Instant) {
+    let model = request.model.index
+    if models[model].queue.isEmpty { insertWaiting(model) }
+    models[model].queue.insert(request, at: arrived)
+    places[request.id] = request.model
   }
 
   private func refusal(_ request: QueuedRequest) -> Rejection.Reason? {

@@ -80,7 +80,7 @@ extension Scheduler {
       end += isWhole ? 1 : entry.request.samples
       plan.members.append(entry.request.id)
       batches[index].members.append(
-        LiveBatch.Member(request: entry.request.id, end: end, arrived: entry.arrived))
+        LiveBatch.Member(request: entry.request, end: end, arrived: entry.arrived))
     }
     batches[index].worth =
       models[model].profile.weight * Double(batches[index].members.count)

@@ -89,6 +89,7 @@ public struct Scheduler: Policy {
     note(event, at: now, &plan)
     rejectLate(at: now, &plan)
     startRuns(at: now, &plan)
+    while giveWay(&plan) { startRuns(at: now, &plan) }
     feedLink(at: now, &plan)
     plan.wakeAt = nextMoment(after: now)
   }

@@ -146,7 +146,7 @@ public struct Simulator {
     for eviction in plan.evictions { evict(eviction) }
     for rejection in plan.rejections { end(rejection.request, answered: false) }
     for request in plan.answers { end(request, answered: true) }
-    for batch in plan.completions { release(batch) }
+    for batch in plan.completions + plan.returns { release(batch) }
     for batch in plan.batches { accept(batch) }
     for pageIn in plan.pageIns { accept(pageIn) }
     for run in plan.runs { accept(run) }

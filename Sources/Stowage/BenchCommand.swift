@@ -30,13 +30,13 @@ struct BenchCommand: ParsableCommand {
   var maxBatch = 8
 
   @Option(help: "Where layers run: cpu, reference or null.")
-  var backend = ServeCommand.BackendName.cpu
+  var backend = EngineOptions.BackendName.cpu
 
   func run() throws {
     let begin = Clock.nanoseconds
     let program = try Compiler.compile(OnnxFile.read(path: model))
     let loaded = try backend.make(units: units).load(
-      program, options: LoadOptions(maximumBatch: maxBatch, units: [units]))
+      program, options: LoadOptions(maximumBatch: maxBatch, units: Array(1...units)))
     var bench = Bench(program: program, loaded: loaded, units: units)
     reply("ready \(Clock.nanoseconds - begin)")
     while let line = readLine() {

@@ -5,7 +5,7 @@ import Metrics
 import Network
 import Threads
 
-/// Waits for the signals that end a server.
+/// Waits for the signals that end a server or have it read its settings again.
 ///
 /// They are blocked for all threads that are started later, so that only `wait` sees them.
 struct SignalWaiter {
@@ -15,13 +15,16 @@ struct SignalWaiter {
     sigemptyset(&signals)
     sigaddset(&signals, SIGTERM)
     sigaddset(&signals, SIGINT)
+    sigaddset(&signals, SIGHUP)
     pthread_sigmask(SIG_BLOCK, &signals, nil)
     signal(SIGPIPE, SIG_IGN)
   }
 
-  func wait() {
+  /// The next signal.
+  func wait() -> Int32 {
     var (set, number) = (signals, Int32(0))
     while sigwait(&set, &number) != 0 {}
+    return number
   }
 }
 
@@ -74,16 +77,6 @@ enum ProcessMetrics {
     ) { Double(statistics.malformedRequests) }
     registry.sampled(
       "process_resident_memory_bytes", "Resident memory of the process, shared pages included."
-    ) { Double(residentBytes()) }
-  }
-
-  private static func residentBytes() -> Int {
-    guard let file = fopen("/proc/self/statm", "r") else { return 0 }
-    defer { fclose(file) }
-    var line = [CChar](repeating: 0, count: 128)
-    guard fgets(&line, Int32(line.count), file) != nil else { return 0 }
-    let words = String(decoding: line.map { UInt8(bitPattern: $0) }, as: UTF8.self).split(
-      separator: " ")
-    return words.count > 1 ? (Int(words[1]) ?? 0) * sysconf(Int32(_SC_PAGESIZE)) : 0
+    ) { Double(stowage_resident_bytes()) }
   }
 }

@@ -1,14 +1,11 @@
 import API
 import ArgumentParser
-import Backend
-import CPUBackend
+import CLinux
 import Engine
 import Glibc
 import Logging
 import Metrics
 import Network
-import NullBackend
-import ReferenceBackend
 import Scheduling
 import Threads
 import Vocabulary
@@ -26,8 +23,17 @@ struct ServeCommand: ParsableCommand {
       Example: stowage serve --models Models --port 8000 --units 2
       """)
 
-  @Option(help: "The folder of models.")
-  var models: String
+  @OptionGroup var options: EngineOptions
+
+  @Option(
+    help: ArgumentHelp(
+      "Memory for weights, activations and scratch, such as 512MiB; @FILE reads it from a file, "
+        + "auto from the control group or the machine. SIGHUP reads it again."))
+  var memory = MemoryLimit.automatic
+
+  @Option(
+    help: "Who brings weights in: planned, or demand (page faults, for comparison).")
+  var paging = Paging.planned
 
   @Option(help: "The address to listen on, such as 127.0.0.1, 0.0.0.0 or ::.")
   var host = "127.0.0.1"
@@ -35,23 +41,14 @@ struct ServeCommand: ParsableCommand {
   @Option(help: "The port to listen on; 0 takes any free one.")
   var port = 8000
 
-  @Option(help: "Compute units (cores) to use; by default all that this process may use.")
-  var units: Int?
-
   @Option(help: "Threads that serve connections.")
   var loops = 1
-
-  @Option(help: "The most samples of one batch.")
-  var maxBatch = Limits.samplesPerBatch
 
   @Option(help: "Microseconds that a request may wait for others to travel with.")
   var maxQueueDelay = 0
 
   @Option(help: "Requests that may wait for one model; further ones are answered 429.")
   var queueLimit = Limits.queuedRequestsPerModel
-
-  @Option(help: "Where layers run: cpu, reference (slow, for comparison) or null (answers zeros).")
-  var backend = BackendName.cpu
 
   @Option(help: "Seconds that requests have to finish after SIGTERM.")
   var drainSeconds = 30
@@ -62,34 +59,24 @@ struct ServeCommand: ParsableCommand {
   @Flag(help: "Log less: only what went wrong.")
   var quiet = false
 
-  /// The names of `--backend`.
-  enum BackendName: String, ExpressibleByArgument, CaseIterable {
-    case cpu
-    case reference
-    case null
-
-    func make(units: Int) -> any Backend {
-      switch self {
-      case .cpu: CPUBackend(computeUnits: units)
-      case .reference: ReferenceBackend()
-      case .null: NullBackend(computeUnits: units)
-      }
-    }
+  /// The names of `--paging`.
+  enum Paging: String, ExpressibleByArgument, CaseIterable {
+    case planned
+    case demand
   }
 
   func validate() throws {
-    guard maxBatch > 0, queueLimit > 0, maxQueueDelay >= 0, loops > 0, drainSeconds >= 0,
-      units ?? 1 > 0
-    else {
-      throw ValidationError("Numbers of samples, requests, loops and units must be positive.")
+    guard queueLimit > 0, maxQueueDelay >= 0, loops > 0, drainSeconds >= 0 else {
+      throw ValidationError("Numbers of requests, loops and seconds must be positive.")
     }
   }
 
   func run() throws {
+    stowage_keep_heaps_small()
     let signals = SignalWaiter()
-    let folder = try ModelFolder(path: models)
+    let folder = try ModelFolder(path: options.models)
     let registry = Registry()
-    let engine = makeEngine(registry)
+    let engine = try makeEngine(registry)
     let observer: (@Sendable (RequestLog) -> Void)? =
       logRequests ? RequestLogger.write : nil
     let api = InferenceAPI(
@@ -103,22 +90,30 @@ struct ServeCommand: ParsableCommand {
       engine.load(folder)
       announce(server, engine)
     }
-    signals.wait()
+    while signals.wait() == SIGHUP { readMemory(engine) }
     drain(server, engine)
     loader.join()
   }
 
-  private func makeEngine(_ registry: Registry) -> Engine {
-    let units = self.units ?? Processors.available
+  private func makeEngine(_ registry: Registry) throws -> Engine {
+    let units = options.unitCount
+    let budget = paging == .planned ? try memory.bytes() : nil
     var logger = Logger(label: "stowage") { StreamLogHandler.standardError(label: $0) }
     logger.logLevel = quiet ? .error : .info
     return Engine(
       configuration: EngineConfiguration(
-        units: units, executors: 1, maximumBatch: maxBatch,
-        maximumQueueDelay: .microseconds(maxQueueDelay), queueLimit: queueLimit),
-      backend: backend.make(units: units),
-      policy: Scheduler(SchedulerOptions(units: units, executors: 1)),
+        units: units, executors: 1, maximumBatch: options.maxBatch,
+        maximumQueueDelay: .microseconds(maxQueueDelay), queueLimit: queueLimit, memory: budget,
+        packed: try options.packedFolder()),
+      backend: options.backend.make(units: units),
+      policy: Scheduler(SchedulerOptions(units: units, executors: 1, budget: budget)),
       registry: registry, logger: logger)
+  }
+
+  /// Takes the memory budget anew after SIGHUP.
+  private func readMemory(_ engine: Engine) {
+    guard paging == .planned, let bytes = try? memory.bytes() else { return }
+    engine.changeMemory(to: bytes)
   }
 
   private func announce(_ server: Server, _ engine: Engine) {

@@ -14,8 +14,8 @@ struct Stowage: ParsableCommand {
       """,
     version: version,
     subcommands: [
-      ServeCommand.self, InferCommand.self, HealthcheckCommand.self, PlanCommand.self,
-      SimulateCommand.self, ProfileCommand.self, BenchCommand.self,
+      ServeCommand.self, PackCommand.self, InferCommand.self, HealthcheckCommand.self,
+      PlanCommand.self, SimulateCommand.self, ProfileCommand.self, BenchCommand.self,
     ])
 
   /// The version that `/v2` and `--version` tell.

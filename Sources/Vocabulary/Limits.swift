@@ -75,6 +75,9 @@ public enum Limits {
   /// Plans of one model that a backend keeps: one for each shape and number of samples.
   public static let plansPerModel = 256
 
+  /// Bytes of weights from which on a layer that is paged is cut into tiles.
+  public static let tileBytes = 32 << 20
+
   /// Shapes of one model's requests that are told apart at a time.
   public static let shapeClasses = 1024
 

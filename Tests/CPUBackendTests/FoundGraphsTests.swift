@@ -130,18 +130,4 @@ struct FoundGraphsTests {
     let pooled = maker.node("MaxPool", [half], ["kernel_shape": .ints([2, 2])])
     try expectRight(maker.finish(pooled, maker.node("Relu", [x])), seed: 8)
   }
-
-  @Test("What grows with the samples is computed alike for few and for many")
-  func growing() throws {
-    var maker = GraphMaker(seed: 9, opset: 17)
-    let x = maker.input([3, 7, 5])
-    let one = Tensor.make(.float32, [1], as: Float.self) { $0[0] = 1.5 }
-    let full = maker.node(
-      "ConstantOfShape", [maker.node("Shape", [x])], ["value": .tensor(one)])
-    let wide = maker.node(
-      "ConvTranspose", [full, maker.weight([3, 3, 2, 3])], ["strides": .ints([2, 2])])
-    let y = maker.node("Conv", [wide, maker.weight([1, 3, 1, 1])])
-    let z = maker.node("Conv", [maker.node("HardSigmoid", [x]), maker.weight([2, 3, 2, 2])])
-    try expectRight(maker.finish(z, maker.node("Relu", [z]), y), seed: 9)
-  }
 }

@@ -1,4 +1,6 @@
+import Backend
 import Testing
+import Vocabulary
 
 @testable import CPUBackend
 
@@ -9,8 +11,8 @@ struct MemoryPoolTests {
     let pool = MemoryPool()
     let first = pool.take(byteCount: 1 << 20).base
     #expect(pool.take(byteCount: 1 << 20).base == first)
-    #expect(pool.byteCounts.used == 0)
-    #expect(pool.byteCounts.idle == 1 << 20)
+    #expect(pool.use.used == .zero)
+    #expect(pool.use.idle == .mebibytes(1))
   }
 
   @Test("Only a brief user takes memory that is much too large")
@@ -27,11 +29,12 @@ struct MemoryPoolTests {
   func limit() {
     let pool = MemoryPool()
     for megabytes in 1...64 { _ = pool.take(byteCount: megabytes << 20) }
-    let counts = pool.byteCounts
-    #expect(counts.used == 0)
-    #expect(counts.idle >= 64 << 20)
-    #expect(counts.idle <= 80 << 20)
-    pool.clear()
-    #expect(pool.byteCounts == (0, 0))
+    let use = pool.use
+    #expect(use.used == .zero)
+    #expect(use.idle >= .mebibytes(64))
+    #expect(use.idle <= .mebibytes(80))
+    #expect(use.peak == .mebibytes(64))
+    pool.keepIdle(atMost: 0)
+    #expect(pool.use.idle == .zero)
   }
 }

@@ -70,8 +70,10 @@ class RunningServer:
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory()
+        self.cache = tempfile.TemporaryDirectory()
         make_models(self.folder.name)
         command = [binary(), "serve", "--models", self.folder.name, "--port", "0"]
+        command += ["--cache", self.cache.name]
         self.process = subprocess.Popen(
             command + list(self.arguments),
             stdout=subprocess.PIPE,
@@ -112,6 +114,7 @@ class RunningServer:
             self.reader.join()
             self.process.stdout.close()
             self.folder.cleanup()
+            self.cache.cleanup()
 
 
 def digit(name):

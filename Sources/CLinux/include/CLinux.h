@@ -15,6 +15,18 @@ int64_t stowage_thread_major_faults(void);
 /// Cores that the calling thread may run on.
 int stowage_available_processors(void);
 
+/// The same file once more, read past the page cache; -1 where its file system cannot.
+int stowage_reopen_direct(int fd);
+
+/// Bytes of this process in memory.
+int64_t stowage_resident_bytes(void);
+
+/// Has freed memory go back to the machine soon: large pieces at once, small ones from few heaps.
+void stowage_keep_heaps_small(void);
+
+/// Gives memory that was freed back to the machine.
+void stowage_return_freed_memory(void);
+
 enum {
   STOWAGE_READABLE = 1,
   STOWAGE_WRITABLE = 2,

@@ -198,7 +198,9 @@ extension Lowering {
           source: layouts.0, destination: layouts.1, algorithm: algorithm, pinned: nil,
           samples: shape.input[0]),
         !primitive.implementation.hasPrefix("ref"),
-        let weights = primitive.descriptor(dnnl_query_weights_md)
+        let weights = primitive.descriptor(dnnl_query_weights_md),
+        algorithm != dnnl_convolution_winograd
+          || takesEveryUnitCount(shape, layouts.0, layouts.1, weights)
       else { continue }
       model.pin(
         y,
@@ -206,6 +208,20 @@ extension Lowering {
       return (primitive, layouts.0, layouts.1, shape.input[0])
     }
     return nil
+  }
+
+  /// Whether Winograd's weights have the same form for every number of units: oneDNN cuts its tiles
+  /// by threads, and a batch may run on fewer units than the model was loaded for.
+  private func takesEveryUnitCount(
+    _ shape: ConvolutionShape, _ source: Layout, _ destination: Layout, _ weights: MemoryDescriptor
+  ) -> Bool {
+    defer { OneDNN.use(units: units) }
+    return model.unitCounts.allSatisfy { count in
+      OneDNN.use(units: count)
+      return shape.primitive(
+        source: source, destination: destination, algorithm: dnnl_convolution_winograd,
+        pinned: weights, samples: 1) != nil
+    }
   }
 
   /// What a fused node does after its sum; nil where oneDNN does not know the activation.

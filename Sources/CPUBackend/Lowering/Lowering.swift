@@ -21,11 +21,13 @@ struct Lowering {
   private var homes: [Int?]
   /// Buffers that hold a value in another layout, made by the layer being lowered.
   private var copies: [Int: [Layout: Int]] = [:]
+  let units: Int
   var layer = 0
 
-  init(_ model: CPUModel, samples: Int, facts: [ValueFacts]) {
+  init(_ model: CPUModel, samples: Int, units: Int, facts: [ValueFacts]) {
     self.model = model
     self.samples = samples
+    self.units = units
     self.facts = facts
     program = model.program
     homes = Array(repeating: nil, count: facts.count)
@@ -75,11 +77,9 @@ struct Lowering {
     return type
   }
 
-  /// A constant, or what follows from shapes alone; nil for what a request brings, and for what
-  /// grows with the samples: whether that is small enough to be known must make no difference.
+  /// A constant, or what follows from shapes alone; nil for what a request brings.
   func constant(_ id: ValueID) -> Tensor? {
     if let constant = program.graph[id].constant { return constant }
-    if model.isBatched[id.index] { return nil }
     switch facts[id.index].known {
     case .tensor(let tensor)?: return tensor
     case .sizes(let shape, let sizes)?:
@@ -165,7 +165,7 @@ struct Lowering {
     let buffer = try newBuffer(id, tensor.shape, .plain)
     let bytes = tensor.byteCount
     guard program.graph[id].constant != nil else {
-      // It may tell the number of samples, on which a weight must not depend.
+      // It may grow with the samples, which a weight must not.
       steps.append(
         Plan.Step(
           kernel: SwiftKernel { operands in

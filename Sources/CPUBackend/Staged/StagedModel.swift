@@ -179,6 +179,11 @@ final class StagedWorkspace: Workspace {
     stages.reduce(into: tensors.byteCount) { $0 += $1?.workspace?.byteCount ?? .zero }
   }
 
+  func grow(to samples: Int) {
+    tensors.grow(to: samples)
+    while stages.count < tensors.samples { stages.append(nil) }
+  }
+
   func setInput(_ index: Int, samples: Range<Int>, from elements: UnsafeRawBufferPointer) {
     tensors.setInput(index, samples: samples, from: elements)
   }

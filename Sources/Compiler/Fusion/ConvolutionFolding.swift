@@ -84,18 +84,19 @@ enum ConvolutionFolding {
     rewriter.fuse([conv.index, index], into: fused)
   }
 
-  /// Scales the filters of each output channel.
+  /// Scales the filters of each output channel, when they are needed.
   private static func scaled(_ weight: Tensor, by scale: [Float]) -> Tensor {
     let each = weight.elementCount / scale.count
-    return weight.withElements(as: Float.self) { source in
-      Tensor.make(.float32, weight.shape, as: Float.self) { target in
-        for (channel, factor) in scale.enumerated() {
-          for place in channel * each..<(channel + 1) * each {
-            target[place] = source[place] * factor
-          }
+    let storage = TensorStorage(byteCount: weight.byteCount, from: [weight.storage]) { memory in
+      let source = weight.storage.source
+      for (channel, factor) in scale.enumerated() {
+        for place in channel * each..<(channel + 1) * each {
+          let element = source.loadUnaligned(fromByteOffset: place * 4, as: Float.self)
+          memory.storeBytes(of: element * factor, toByteOffset: place * 4, as: Float.self)
         }
       }
     }
+    return Tensor(type: .float32, shape: weight.shape, storage: storage)
   }
 
   /// Makes one BatchNormalization of one and a step after it.

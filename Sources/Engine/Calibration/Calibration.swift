@@ -1,0 +1,98 @@
+import Backend
+import Compiler
+import Models
+import Scheduling
+import Threads
+import Vocabulary
+
+/// Measures how long the layers of a model take, so that plans can be made before any request.
+///
+/// Layer by layer, each paged in for its turn only, so that a model larger than the memory budget
+/// can be measured too. Runs correct the numbers later.
+struct Calibration {
+  let model: any LoadedModel
+  let program: Program
+  /// Its weights, where they are paged.
+  let packed: PackedWeights?
+  let maximumBatch: Int
+  let units: Int
+
+  /// The most time that larger batches may take; without them times grow with the samples.
+  private static let patience = Duration.seconds(3)
+  /// The larger of the two layer batches that are measured; between them times are a line.
+  private static let largerBatch = 8
+
+  /// One cost for each layer, or nil when the shapes are not known before a request comes.
+  ///
+  /// - Throws: `ModelError`, when a layer cannot run or its weights cannot come in.
+  func measure() throws(ModelError) -> [LayerCost]? {
+    guard program.freeSymbols.isEmpty, program.layers.count == model.layers.count,
+      let single = try times(samples: 1)
+    else { return nil }
+    let several = min(maximumBatch, Self.largerBatch)
+    let total = single.joined().reduce(0, +)
+    guard several > 1, total * Double(several) < Self.patience.inSeconds,
+      let many = try times(samples: several)
+    else {
+      return single.map { LayerCost(batches: [1], units: Array(1...units), seconds: $0) }
+    }
+    return zip(single, many).map { one, more in
+      LayerCost(
+        batches: [1, several], units: Array(1...units),
+        seconds: one.indices.flatMap { [one[$0], more[$0]] })
+    }
+  }
+
+  /// Seconds by layer and then by units, from one unit on.
+  private func times(samples: Int) throws(ModelError) -> [[Double]]? {
+    guard let workspace = try filledWorkspace(samples) else { return nil }
+    var found: [[Double]] = []
+    for layer in program.layers.indices {
+      let bytes = packed?.byteCount(layer: layer) ?? 0
+      try packed?.pageIn(layer: layer, bytes: 0..<bytes)
+      defer { packed?.evict(layer: layer, bytes: 0..<bytes) }
+      var row: [Double] = []
+      for count in 1...units {
+        // A first run makes kernels, for all layers at once, and touches memory.
+        if samples == 1 || layer == 0 {
+          try model.run(layer..<layer + 1, samples: 0..<samples, in: workspace, units: count)
+        }
+        let begin = Clock.nanoseconds
+        try model.run(layer..<layer + 1, samples: 0..<samples, in: workspace, units: count)
+        row.append(Double(Clock.nanoseconds - begin) / 1e9)
+      }
+      found.append(row)
+      workspace.releaseValues(before: layer + 1)
+    }
+    return found
+  }
+
+  /// Memory with zeros as inputs; nil when an input's shape or type keeps it from being made.
+  private func filledWorkspace(_ samples: Int) throws(ModelError) -> (any Workspace)? {
+    let isBatched = if case .independent = program.batching { true } else { false }
+    var tensors: [Tensor] = []
+    for id in program.graph.inputs {
+      let value = program.graph[id]
+      guard let shape = value.shape, let type = value.type, type != .string else { return nil }
+      var sizes = shape.map { if case .fixed(let size) = $0 { size } else { 1 } }
+      if isBatched, !sizes.isEmpty { sizes[0] = samples }
+      let count = sizes.reduce(type.byteSize) {
+        $0.multipliedReportingOverflow(by: $1).partialValue
+      }
+      guard count >= 0, count < 1 << 32 else { return nil }
+      tensors.append(
+        Tensor(type: type, shape: sizes, storage: TensorStorage(byteCount: count)))
+    }
+    let workspace = try model.makeWorkspace(samples: samples, inputShapes: tensors.map(\.shape))
+    for (index, tensor) in tensors.enumerated() {
+      if isBatched {
+        workspace.setInput(
+          index, samples: 0..<samples,
+          from: UnsafeRawBufferPointer(start: tensor.storage.base, count: tensor.byteCount))
+      } else {
+        workspace.setInput(index, to: tensor)
+      }
+    }
+    return workspace
+  }
+}

@@ -1,0 +1,51 @@
+import Glibc
+import Scheduling
+
+/// Measured layer costs, kept beside the packed weights that they were measured with.
+///
+/// Text: a line with the key, then one line per layer: batches, units and seconds, by spaces.
+enum CostFile {
+  /// The costs of so many layers, if they were kept under this key.
+  static func read(_ path: String, key: String, layers: Int) -> [LayerCost]? {
+    guard let file = fopen(path, "r") else { return nil }
+    defer { fclose(file) }
+    var bytes: [UInt8] = []
+    var part = [UInt8](repeating: 0, count: 1 << 16)
+    while case let count = fread(&part, 1, part.count, file), count > 0 {
+      bytes += part[..<count]
+      guard bytes.count < 1 << 26 else { return nil }
+    }
+    let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n")
+    guard lines.count == layers + 1, lines[0] == Substring(name(of: key)) else { return nil }
+    let costs = lines.dropFirst().compactMap(cost)
+    return costs.count == layers ? costs : nil
+  }
+
+  /// Keeps costs; that nobody finds them when it fails costs only time.
+  static func write(_ costs: [LayerCost], _ path: String, key: String) {
+    let lines = [name(of: key)] + costs.map(line)
+    let bytes = Array((lines.joined(separator: "\n") + "\n").utf8)
+    let partial = path + ".partial"
+    guard let file = fopen(partial, "w") else { return }
+    let isWhole = fwrite(bytes, 1, bytes.count, file) == bytes.count
+    if fclose(file) == 0, isWhole { rename(partial, path) } else { unlink(partial) }
+  }
+
+  private static func name(of key: String) -> String { String(XXH64.hash(key), radix: 16) }
+
+  private static func line(_ cost: LayerCost) -> String {
+    [cost.batches.map(String.init), cost.units.map(String.init), cost.seconds.map { "\($0)" }]
+      .map { $0.joined(separator: ",") }.joined(separator: " ")
+  }
+
+  private static func cost(_ line: Substring) -> LayerCost? {
+    let fields = line.split(separator: " ").map { $0.split(separator: ",") }
+    guard fields.count == 3 else { return nil }
+    let (batches, units) = (fields[0].compactMap { Int($0) }, fields[1].compactMap { Int($0) })
+    let seconds = fields[2].compactMap { Double($0) }
+    guard !batches.isEmpty, !units.isEmpty, seconds.count == batches.count * units.count,
+      seconds.allSatisfy({ $0.isFinite && $0 >= 0 })
+    else { return nil }
+    return LayerCost(batches: batches, units: units, seconds: seconds)
+  }
+}

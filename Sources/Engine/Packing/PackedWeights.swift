@@ -1,0 +1,212 @@
+import Backend
+import Glibc
+import Models
+import Synchronization
+import Threads
+
+/// The weights of a model in a file, so that they can leave memory and come back.
+///
+/// New ones are written while the backend asks for their places, one constant at a time, so that
+/// packing takes no more memory than the largest constant. Addresses are set aside once, beyond the
+/// end of the file: places are right before their bytes are there. What is asked for after sealing,
+/// such as a form for shapes that nobody expected, stays in memory of its own.
+final class PackedWeights: WeightStore {
+  /// A piece of a layer: whole pages of the file.
+  struct Extent: Equatable {
+    var offset: Int
+    var byteCount: Int
+  }
+
+  private struct Key: Hashable {
+    var layer: Int
+    var name: String
+  }
+
+  private struct State {
+    var table: PackedTable
+    var places: [Key: Int] = [:]
+    var extents: [Int: [Extent]] = [:]
+    /// The layer that was written to last.
+    var lastLayer: Int?
+    /// The end of the last constant.
+    var end = 0
+    var isSealed = false
+    /// Bytes from the beginning of each layer that are in memory.
+    var resident: [Int: Int] = [:]
+  }
+
+  let file: PackedFile
+  private let memory: WeightMemory
+  private let state: Lock<State>
+  private let extras = MemoryWeights()
+
+  /// New weights, to be sealed when the backend has what it needs.
+  ///
+  /// - Parameter limit: The most bytes that they may take.
+  /// - Throws: `ModelError`, when there are no addresses for so many.
+  init(
+    writing file: PackedFile, key: String, limit: Int, _ source: WeightMemory.Source
+  ) throws(ModelError) {
+    self.file = file
+    memory = try WeightMemory(file, byteCount: limit, source)
+    state = Lock(State(table: PackedTable(key: key)))
+  }
+
+  /// Weights that were packed before.
+  ///
+  /// - Throws: `ModelError`, when there are no addresses for them.
+  init(
+    reading file: PackedFile, _ table: PackedTable, _ source: WeightMemory.Source
+  ) throws(ModelError) {
+    self.file = file
+    memory = try WeightMemory(file, byteCount: table.dataBytes, source)
+    var state = State(table: table)
+    for constant in table.constants { Self.note(constant, &state) }
+    state.isSealed = true
+    self.state = Lock(state)
+    arrange()
+  }
+
+  /// Whether the backend asked for something that was not packed.
+  var isIncomplete: Bool { state.withLock { _ in extrasBytes.load(ordering: .relaxed) > 0 } }
+
+  /// Bytes that stay in memory whatever the pager does.
+  private let extrasBytes = Atomic<Int>(0)
+
+  /// What the weights depend on.
+  var key: String { state.withLock { $0.table.key } }
+
+  /// Layers that have packed weights, with their bytes.
+  var isEmpty: Bool { state.withLock { $0.places.isEmpty } }
+
+  // MARK: WeightStore
+
+  func byteCount(layer: Int) -> Int {
+    state.withLock { $0.extents[layer, default: []].reduce(0) { $0 + $1.byteCount } }
+  }
+
+  func place(
+    layer: Int, name: String, byteCount: Int,
+    fill: (UnsafeMutableRawPointer) throws(ModelError) -> Void
+  ) throws(ModelError) -> UnsafeMutableRawPointer {
+    let key = Key(layer: layer, name: name)
+    let (known, isSealed) = state.withLock { ($0.places[key], $0.isSealed) }
+    if let known { return memory.base + known }
+    guard !isSealed else {
+      return try extras.place(layer: layer, name: name, byteCount: byteCount) {
+        (memory) throws(ModelError) in
+        try fill(memory)
+        extrasBytes.add(byteCount, ordering: .relaxed)
+      }
+    }
+    let bytes = UnsafeMutableRawPointer.allocate(byteCount: max(byteCount, 64), alignment: 64)
+    defer { bytes.deallocate() }
+    try fill(bytes)
+    return try state.withLock { (state) throws(ModelError) in
+      let isNext = state.lastLayer == layer
+      let offset = isNext ? Self.round(state.end, to: 64) : Self.pages(state.end)
+      guard offset + byteCount <= memory.byteCount else {
+        throw ModelError("Its weights become far larger by packing than they are in its file.")
+      }
+      try file.write(UnsafeRawBufferPointer(start: bytes, count: byteCount), at: offset)
+      let constant = PackedTable.Constant(
+        layer: layer, name: name, offset: offset, byteCount: byteCount)
+      state.table.constants.append(constant)
+      Self.note(constant, &state)
+      return memory.base + offset
+    }
+  }
+
+  private static func note(_ constant: PackedTable.Constant, _ state: inout State) {
+    state.places[Key(layer: constant.layer, name: constant.name)] = constant.offset
+    state.end = constant.offset + constant.byteCount
+    var extents = state.extents[constant.layer, default: []]
+    let start = state.lastLayer == constant.layer ? extents.popLast()?.offset : nil
+    let offset = start ?? constant.offset
+    extents.append(Extent(offset: offset, byteCount: pages(state.end) - offset))
+    state.extents[constant.layer] = extents
+    state.lastLayer = constant.layer
+  }
+
+  private static func round(_ bytes: Int, to unit: Int) -> Int { (bytes + unit - 1) / unit * unit }
+
+  private static func pages(_ bytes: Int) -> Int { round(bytes, to: PackedTable.pageBytes) }
+
+  /// Finishes new weights: hashes, table, and the name under which others find them.
+  ///
+  /// - Throws: `ModelError`, when the disk does not take them.
+  func seal() throws(ModelError) {
+    let table = try state.withLock { (state) throws(ModelError) -> PackedTable? in
+      guard !state.isSealed else { return nil }
+      state.isSealed = true
+      state.table.dataBytes = Self.pages(state.end)
+      try file.resize(to: state.table.dataBytes)
+      state.table.hashes = try file.hashes(
+        pages: state.table.dataBytes / PackedTable.pageBytes)
+      return state.table
+    }
+    guard let table else { return }
+    try file.finish(table)
+    arrange()
+  }
+
+  private func arrange() {
+    for extent in state.withLock({ $0.extents.values.joined() }) {
+      memory.useLargePages(in: extent.offset..<extent.offset + extent.byteCount)
+    }
+  }
+
+  // MARK: Paging
+
+  /// Brings some bytes of a layer into memory, behind those that are there.
+  ///
+  /// - Throws: `ModelError`, when the file was cut short, cannot be read, or was changed.
+  func pageIn(layer: Int, bytes: Range<Int>) throws(ModelError) {
+    for range in ranges(layer, bytes) {
+      try memory.pageIn(range)
+      let pages =
+        range.lowerBound / PackedTable.pageBytes..<range.upperBound / PackedTable.pageBytes
+      for page in pages where state.withLock({ $0.table.hashes[page] }) != memory.hash(page: page) {
+        throw ModelError(
+          "Its packed weights were changed on the disk. They are packed anew; ask again soon.")
+      }
+    }
+    state.withLock { state in
+      let there = state.resident[layer] ?? 0
+      // Behind a page-in that failed there may be others, which count for nothing then.
+      if bytes.lowerBound <= there { state.resident[layer] = max(bytes.upperBound, there) }
+    }
+  }
+
+  /// Lets some bytes of a layer go, down to its end.
+  func evict(layer: Int, bytes: Range<Int>) {
+    state.withLock { $0.resident[layer] = min(bytes.lowerBound, $0.resident[layer] ?? 0) }
+    for range in ranges(layer, bytes) { memory.evict(range) }
+  }
+
+  /// Whether all bytes of some layers are in memory, or come by themselves.
+  func isResident(_ layers: Range<Int>) -> Bool {
+    if case .mapping = memory.source { return true }
+    return state.withLock { state in
+      layers.allSatisfy { layer in
+        let bytes = state.extents[layer]?.reduce(0) { $0 + $1.byteCount } ?? 0
+        return state.resident[layer] ?? 0 >= bytes
+      }
+    }
+  }
+
+  /// Where bytes of a layer lie in the file: a layer's extents one after another.
+  func ranges(_ layer: Int, _ bytes: Range<Int>) -> [Range<Int>] {
+    var start = 0
+    var found: [Range<Int>] = []
+    for extent in state.withLock({ $0.extents[layer, default: []] }) {
+      let part = bytes.clamped(to: start..<start + extent.byteCount)
+      if !part.isEmpty {
+        let offset = extent.offset - start
+        found.append(part.lowerBound + offset..<part.upperBound + offset)
+      }
+      start += extent.byteCount
+    }
+    return found
+  }
+}

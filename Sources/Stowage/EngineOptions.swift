@@ -1,0 +1,77 @@
+import ArgumentParser
+import Backend
+import CPUBackend
+import Engine
+import Glibc
+import NullBackend
+import ReferenceBackend
+import Vocabulary
+
+/// What every command that loads models asks for.
+struct EngineOptions: ParsableArguments {
+  @Option(help: "The folder of models.")
+  var models: String
+
+  @Option(help: "Compute units (cores) to use; by default all that this process may use.")
+  var units: Int?
+
+  @Option(help: "The most samples of one batch.")
+  var maxBatch = Limits.samplesPerBatch
+
+  @Option(
+    help: ArgumentHelp(
+      "Where packed weights are kept; by default ~/.cache/stowage.", valueName: "folder"))
+  var cache: String?
+
+  @Option(help: "Where layers run: cpu, reference (slow, for comparison) or null (answers zeros).")
+  var backend = BackendName.cpu
+
+  /// The names of `--backend`.
+  enum BackendName: String, ExpressibleByArgument, CaseIterable {
+    case cpu
+    case reference
+    case null
+
+    func make(units: Int) -> any Backend {
+      switch self {
+      case .cpu: CPUBackend(computeUnits: units)
+      case .reference: ReferenceBackend()
+      case .null: NullBackend(computeUnits: units)
+      }
+    }
+  }
+
+  func validate() throws {
+    guard maxBatch > 0, units ?? 1 > 0 else {
+      throw ValidationError("Numbers of samples and units must be positive.")
+    }
+  }
+
+  /// The units to use.
+  var unitCount: Int { units ?? Processors.available }
+
+  /// The folder of packed weights; nil where the backend packs none.
+  ///
+  /// - Throws: An error that names the folder asked for, or all that were tried.
+  func packedFolder() throws -> PackedFolder? {
+    guard backend == .cpu else { return nil }
+    if let cache { return try PackedFolder(path: cache) }
+    let candidates = Self.defaultCaches
+    for path in candidates.dropLast() {
+      if let folder = try? PackedFolder(path: path) { return folder }
+    }
+    return try candidates.last.map { try PackedFolder(path: $0) }
+  }
+
+  /// Where packed weights are kept unless told, best first.
+  private static var defaultCaches: [String] {
+    func folder(_ variable: String, _ rest: String) -> String? {
+      getenv(variable).map { String(cString: $0) + rest }
+    }
+    // A systemd unit with CacheDirectory= says where.
+    return [
+      folder("CACHE_DIRECTORY", ""), folder("XDG_CACHE_HOME", "/stowage"),
+      folder("HOME", "/.cache/stowage"), "/tmp/stowage-\(getuid())",
+    ].compactMap(\.self)
+  }
+}
