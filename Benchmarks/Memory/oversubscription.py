@@ -34,8 +34,7 @@ MODELS = ["vgg19", "alexnet", "resnet50", "densenet121"]
 
 SYSTEMS = {
     "stowage": ("stowage", []),
-    "stowage-demand": ("stowage", ["--policy", "demand"]),
-    "stowage-whole-model": ("stowage", ["--policy", "whole-model"]),
+    "stowage-demand": ("stowage", ["--paging", "demand"]),
     "ort-held": ("peer", "held"),
     "ort-mapped": ("peer", "mapped"),
     "ort-swap": ("peer", "swap"),
@@ -166,6 +165,15 @@ def run_peer(arguments, mode, limit, job):
         watch.stop()
 
 
+def pack(arguments):
+    """Packs the weights without a limit, as a deployment would: all cells find them."""
+    environment = dict(os.environ, XDG_CACHE_HOME=str(arguments.work / "cache"))
+    subprocess.run(
+        [arguments.stowage, "pack", "--models", str(arguments.work / "models"), "--units", "2"],
+        check=True, env=environment,
+    )
+
+
 def run_cell(arguments, system, percent, kind, expected, image):
     bytes_limit = FULL * percent // 100
     requests = stream(MODELS, kind, arguments.requests, seed=percent)
@@ -236,20 +244,23 @@ def table(cells):
     ]
     keys = sorted({(-c["percent"], c["stream"], c["system"]) for c in cells})
     for percent, kind, system in keys:
-        same = [c for c in cells if (-c["percent"], c["stream"], c["system"]) == (percent, kind, system)]
+        key = (percent, kind, system)
+        same = [c for c in cells if (-c["percent"], c["stream"], c["system"]) == key]
         done = [c for c in same if c.get("rate")]
 
         def middle(key, digits=1):
             if not done:
                 return "-"
             values = [c[key] for c in done]
-            spread = f" ({min(values):.{digits}f}-{max(values):.{digits}f})" if len(done) > 1 else ""
+            spread = ""
+            if len(done) > 1:
+                spread = f" ({min(values):.{digits}f}-{max(values):.{digits}f})"
             return f"{statistics.median(values):.{digits}f}{spread}"
 
-        read = (
-            f"{statistics.median(c['bytes_read'] for c in done) / 1e6 / (done[0]['rate'] * done[0]['seconds']):.0f}"
-            if done else "-"
-        )
+        read = "-"
+        if done:
+            answered = done[0]["rate"] * done[0]["seconds"]
+            read = f"{statistics.median(c['bytes_read'] for c in done) / 1e6 / answered:.0f}"
         failed = sum(c.get("failed", 0) + c.get("unfinished", 0) for c in same)
         lines.append(
             f"| {-percent} % | {kind} | {system} | {middle('rate', 2)} | {middle('mean_ms', 0)} "
@@ -275,6 +286,7 @@ def main():
     arguments.work = arguments.work.resolve()
     arguments.work.mkdir(parents=True, exist_ok=True)
     expected, image = prepare(arguments)
+    pack(arguments)
 
     cells = []
     for repetition in range(arguments.repeat):

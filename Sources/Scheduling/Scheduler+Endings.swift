@@ -72,26 +72,21 @@ extension Scheduler {
   /// Lets the batches formed last give way when none can go on: after a cut of the budget, live
   /// batches may hold so much together that the rest is enough for none of them.
   ///
-  /// Their requests wait again; only one that alone needs more than there is gets an error.
+  /// Their requests wait again, for smaller batches.
   ///
   /// - Returns: Whether one did.
   mutating func giveWay(_ plan: inout Plan) -> Bool {
     guard let budget, running.isEmpty, let last = batches.indices.last else { return false }
-    var need = 0
     for batch in batches {
-      need = batch.program.segments[batch.top.segment].need + reservedBytes - batch.reserved
+      let need = batch.program.segments[batch.top.segment].need + reservedBytes - batch.reserved
       if need <= budget { return false }
     }
-    if batches.count == 1 {
-      lose(last, .insufficientMemory(needed: ByteCount(need)), &plan)
-    } else {
-      putBack(last, &plan)
-    }
+    putBack(last, &plan)
     return true
   }
 
   /// Ends a batch and has its requests wait again.
-  private mutating func putBack(_ index: Int, _ plan: inout Plan) {
+  mutating func putBack(_ index: Int, _ plan: inout Plan) {
     let batch = batches[index]
     for member in batch.members[batch.answered...] {
       enqueue(member.request, at: member.arrived)

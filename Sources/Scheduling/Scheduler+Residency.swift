@@ -124,6 +124,11 @@ extension Scheduler {
   /// Takes note of another budget: evicts, plans anew, refuses what cannot fit any more.
   mutating func changeBudget(to bytes: Int, _ plan: inout Plan) {
     budget = bytes
+    // Smaller batches of the same requests may fit.
+    for index in batches.indices.reversed() where batches[index].run == nil {
+      let need = batches[index].program.segments[batches[index].top.segment].need
+      if need > bytes { putBack(index, &plan) }
+    }
     for model in models.indices where models[model].exists {
       for samples in models[model].programs.indices { models[model].programs[samples] = nil }
       models[model].largestBatch = largestBatch(model)
@@ -133,10 +138,6 @@ extension Scheduler {
       reject(from: model, reason: .insufficientMemory(needed: needed), &plan) {
         (isWhole ? 1 : $0.samples) > largest
       }
-    }
-    for index in batches.indices.reversed() where batches[index].run == nil {
-      let need = batches[index].program.segments[batches[index].top.segment].need
-      if need > bytes { lose(index, .insufficientMemory(needed: ByteCount(need)), &plan) }
     }
     while residentBytes + inFlightBytes + reservedBytes > bytes {
       guard let victim = victim(neededAfter: -1, keeping: nil) else { break }

@@ -16,7 +16,7 @@ final class MemoryUse: Sendable {
   /// Bytes beside the budget that a process takes for its code, whatever it serves.
   private static let code = 32 << 20
   /// What requests and kernels may take between two measurements, as a part of the budget.
-  private static let slackPart = 12
+  private static let slackPart = 16
 
   private struct State {
     var budget = 0
@@ -80,7 +80,7 @@ final class MemoryUse: Sendable {
     return ByteCount(share)
   }
 
-  private func kept(of budget: Int) -> Int { min(budget / 8, Self.mostKept) }
+  private func kept(of budget: Int) -> Int { min(budget / 16, Self.mostKept) }
 
   private func share(of budget: Int) -> Int {
     let resident = Int(stowage_resident_bytes())
