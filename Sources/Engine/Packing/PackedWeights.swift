@@ -76,7 +76,7 @@ final class PackedWeights: WeightStore {
   /// What the weights depend on.
   var key: String { state.withLock { $0.table.key } }
 
-  /// Layers that have packed weights, with their bytes.
+  /// Whether nothing was packed.
   var isEmpty: Bool { state.withLock { $0.places.isEmpty } }
 
   // MARK: WeightStore
