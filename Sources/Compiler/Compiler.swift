@@ -93,8 +93,7 @@ public enum Compiler {
         graph, inputs: graph.inputs.map { graph[$0].shape }, sizes: sizes)
       let states = try batchStates(graph, facts, symbol, sizes).get()
       try Optimisation.afterBatching(&graph, options.passes)
-      if let bytes = options.tileBytes { LayerTiling.run(&graph, tileBytes: bytes) }
-      return try program(graph, .independent(symbol: symbol), states)
+      return try program(graph, .independent(symbol: symbol), states, options)
     } catch let error as BatchRefusal {
       throw error
     } catch {
@@ -108,8 +107,7 @@ public enum Compiler {
     var graph = graph
     try Optimisation.beforeBatching(&graph, options.passes)
     try Optimisation.afterBatching(&graph, options.passes)
-    if let bytes = options.tileBytes { LayerTiling.run(&graph, tileBytes: bytes) }
-    return try program(graph, .whole(reason: reason), nil)
+    return try program(graph, .whole(reason: reason), nil, options)
   }
 
   private static func batchStates(
@@ -122,9 +120,10 @@ public enum Compiler {
 
   /// Cuts the finished graph into layers and notes what is known of its values.
   private static func program(
-    _ graph: Graph, _ batching: Batching, _ states: [BatchState]?
+    _ graph: Graph, _ batching: Batching, _ states: [BatchState]?, _ options: CompileOptions
   ) throws(ModelError) -> Program {
     var graph = graph
+    if let bytes = options.tileBytes { LayerTiling.run(&graph, tileBytes: bytes) }
     let facts = try ShapeInference.infer(graph)
     for index in graph.values.indices where graph.values[index].constant == nil {
       graph.values[index].type = facts[index].type ?? graph.values[index].type

@@ -115,19 +115,32 @@ func expectAgreement(_ graph: Graph, seed: Int, sourceLocation: SourceLocation =
   var random = Seeded(seed + 1000)
   for parts in [[1], [3], [2, 1], [8]] {
     let samples = parts.reduce(0, +)
-    let inputs = graph.inputs.map { id in
-      random.tensor(
-        (graph[id].shape ?? []).map { if case .fixed(let size) = $0 { size } else { samples } })
-    }
+    let inputs = random.inputs(of: graph, samples: samples)
     let expected = try Interpreter.run(graph, inputs: inputs)
     let answers = try runOnCPU(graph, inputs, parts: parts)
-    for (right, answer) in zip(expected, answers) {
-      #expect(right.shape == answer.shape, sourceLocation: sourceLocation)
-      let (a, b) = (elements(right), elements(answer))
-      let scale = a.reduce(1e-3) { max($0, abs($1)) }
-      let error = zip(a, b).reduce(Float(0)) { max($0, abs($1.0 - $1.1)) }
-      #expect(
-        error <= 1e-4 * scale, "seed \(seed), parts \(parts)", sourceLocation: sourceLocation)
+    expectClose(answers, expected, "seed \(seed), parts \(parts)", sourceLocation)
+  }
+}
+
+/// Expects shapes and elements to agree, elements to a ten-thousandth of the largest.
+func expectClose(
+  _ answers: [Tensor], _ expected: [Tensor], _ comment: Comment, _ sourceLocation: SourceLocation
+) {
+  for (right, answer) in zip(expected, answers) {
+    #expect(right.shape == answer.shape, comment, sourceLocation: sourceLocation)
+    let (a, b) = (elements(right), elements(answer))
+    let scale = a.reduce(1e-3) { max($0, abs($1)) }
+    let error = zip(a, b).reduce(Float(0)) { max($0, abs($1.0 - $1.1)) }
+    #expect(error <= 1e-4 * scale, comment, sourceLocation: sourceLocation)
+  }
+}
+
+extension Seeded {
+  /// A tensor for each input of a graph, its free sizes being the number of samples.
+  mutating func inputs(of graph: Graph, samples: Int) -> [Tensor] {
+    graph.inputs.map { id in
+      tensor(
+        (graph[id].shape ?? []).map { if case .fixed(let size) = $0 { size } else { samples } })
     }
   }
 }

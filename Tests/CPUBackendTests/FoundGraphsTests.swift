@@ -16,20 +16,10 @@ struct FoundGraphsTests {
     try expectAgreement(graph, seed: seed)
     var random = Seeded(seed + 2000)
     let samples = 3
-    let inputs = graph.inputs.map { id in
-      random.tensor(
-        (graph[id].shape ?? []).map { if case .fixed(let size) = $0 { size } else { samples } })
-    }
+    let inputs = random.inputs(of: graph, samples: samples)
     let expected = try Interpreter.run(graph, inputs: inputs)
     let answers = try runByLayer(graph, inputs, samples: samples)
-    for (right, answer) in zip(expected, answers) {
-      #expect(right.shape == answer.shape)
-      let scale = elements(right).reduce(1e-3) { max($0, abs($1)) }
-      let error = zip(elements(right), elements(answer)).reduce(Float(0)) {
-        max($0, abs($1.0 - $1.1))
-      }
-      #expect(error <= 1e-4 * scale)
-    }
+    expectClose(answers, expected, "seed \(seed), layer by layer", #_sourceLocation)
   }
 
   /// Every other layer takes the first sample alone, then the rest.
