@@ -7,6 +7,8 @@ import Vocabulary
 //   STOWAGE_BENCHMARKS=1 swift build -c release -Xswiftc -enable-testing \
 //     --scratch-path .build-benchmarks --product SchedulingBenchmark
 //   SchedulingBenchmark plan LAYERS SAMPLES      microseconds: cold, cached, the planner's quick plan
+//   SchedulingBenchmark serve LAYERS SAMPLES     microseconds: the longest step of a batch, programs
+//                                                made anew and kept
 //   SchedulingBenchmark step TENANTS SHARE       microseconds: median, mean, 99th percentile
 //   SchedulingBenchmark events TENANTS SHARE N   nothing: for counting allocations
 //
@@ -41,6 +43,8 @@ private struct Device {
   /// Nanoseconds of steps; empty when nobody asks.
   var took: [Int] = []
   var measures = false
+  /// Batches that are through.
+  var completions = 0
   private let linkRate = 12e9
 
   init(tenants: Int, layers: Int, share: Double, clients: Int = 1) {
@@ -84,10 +88,26 @@ private struct Device {
     while let model = again.popLast() { ask(model) }
   }
 
+  /// The nanoseconds of the longest step until the next batch is through.
+  mutating func longestStep() -> Int {
+    took.removeAll(keepingCapacity: true)
+    let before = completions
+    while completions == before { advance() }
+    return took.max() ?? 0
+  }
+
+  /// Forgets how samples go through the first model, as a change of the budget would.
+  mutating func forgetPrograms() {
+    for samples in scheduler.models[0].programs.indices {
+      scheduler.models[0].programs[samples] = nil
+    }
+  }
+
   private mutating func step(_ event: Event) {
     let start = measures ? nanoseconds() : 0
     scheduler.step(event, at: now, into: &plan)
     if measures { took.append(nanoseconds() - start) }
+    completions += plan.completions.count
     for request in plan.answers { again.append(owners[Int(request.rawValue)]) }
     for pageIn in plan.pageIns {
       let begin = max(pageIns.last?.end ?? now, now)
@@ -149,6 +169,21 @@ private func measurePlanning(layers: Int, samples: Int) {
   write("\(median(cold)) \(median(cached)) \(median(quick))", sum)
 }
 
+/// The path of the server: as many clients as samples, whose requests form one batch after another.
+private func measureServing(layers: Int, samples: Int) {
+  var device = Device(tenants: 1, layers: layers, share: 0.5, clients: samples)
+  device.took.reserveCapacity(10_000)
+  device.measures = true
+  for _ in 0..<20 { _ = device.longestStep() }
+  var (cold, kept): ([Int], [Int]) = ([], [])
+  for _ in 0..<51 {
+    device.forgetPrograms()
+    cold.append(device.longestStep())
+    kept.append(device.longestStep())
+  }
+  write("\(median(cold)) \(median(kept))", median(kept))
+}
+
 private func measureSteps(tenants: Int, share: Double) {
   var device = Device(tenants: tenants, layers: 20, share: share)
   for _ in 0..<2_000 { device.advance() }
@@ -173,13 +208,14 @@ private enum Cost {
     let numbers = words.dropFirst().compactMap(Double.init)
     switch (words.first, numbers.count) {
     case ("plan", 2): measurePlanning(layers: Int(numbers[0]), samples: Int(numbers[1]))
+    case ("serve", 2): measureServing(layers: Int(numbers[0]), samples: Int(numbers[1]))
     case ("step", 2): measureSteps(tenants: Int(numbers[0]), share: numbers[1])
     case ("events", 3):
       // Several clients for each tenant, so that batches form, differ in size and are joined late.
       var device = Device(tenants: Int(numbers[0]), layers: 20, share: numbers[1], clients: 3)
       device.owners.reserveCapacity(Int(numbers[2]) * 64)
       for _ in 0..<Int(numbers[2]) { device.advance() }
-    default: puts("plan LAYERS SAMPLES | step TENANTS SHARE | events TENANTS SHARE COUNT")
+    default: puts("plan | serve LAYERS SAMPLES, step TENANTS SHARE, events TENANTS SHARE COUNT")
     }
   }
 }
