@@ -18,7 +18,7 @@ final class ServedModel: Sendable {
   let failure = Lock<String?>(nil)
   /// The name of the batch dimension; nil when samples are not independent.
   let batchSymbol: String?
-  private let shapeClasses = Lock<[[Int]: Int]>([:])
+  private let shapeClasses = Lock(ShapeClasses())
 
   init(
     id: ModelID, description: ModelDescription, program: Program, loaded: any LoadedModel,
@@ -38,13 +38,23 @@ final class ServedModel: Sendable {
   func queuedRequestClass(_ shapes: [[Int]]) -> Int {
     guard !program.freeSymbols.isEmpty || batchSymbol == nil else { return 0 }
     let key = shapes.flatMap { [$0.count] + (batchSymbol == nil ? $0[...] : $0.dropFirst()) }
-    return shapeClasses.withLock { classes in
-      if let known = classes[key] { return known }
-      // A client that sends ever new shapes must not fill the memory with their names.
-      if classes.count >= Limits.shapeClasses { classes.removeAll(keepingCapacity: true) }
-      let next = (classes.values.max() ?? -1) + 1
-      classes[key] = next
-      return next
-    }
+    return shapeClasses.withLock { $0.number(of: key) }
+  }
+}
+
+/// Numbers of the shapes that requests come with: who has the same number can travel together.
+struct ShapeClasses: Sendable {
+  private var numbers: [[Int]: Int] = [:]
+  /// Never used again, also when names are forgotten: requests with the old number may still wait.
+  private var next = 0
+
+  /// The number of a shape; at most `Limits.shapeClasses` of them are remembered.
+  mutating func number(of shape: [Int]) -> Int {
+    if let known = numbers[shape] { return known }
+    // A client that sends ever new shapes must not fill the memory with their names.
+    if numbers.count >= Limits.shapeClasses { numbers.removeAll(keepingCapacity: true) }
+    defer { next += 1 }
+    numbers[shape] = next
+    return next
   }
 }

@@ -34,7 +34,7 @@ public struct QueuedRequest: Sendable {
   public var model: ModelID
   /// Samples of the request; at least 1.
   public var samples: Int
-  /// Requests of one model travel together only when their shape class is the same.
+  /// Requests of one model travel together only when their shape class is the same; not negative.
   public var shapeClass: Int
   /// 0 is first; larger numbers wait for smaller ones.
   public var priority: Int
@@ -54,4 +54,7 @@ public struct QueuedRequest: Sendable {
     self.priority = priority
     self.deadline = deadline
   }
+
+  /// Gives the request a shape class of its own, so that no other joins its batch.
+  mutating func travelsAlone() { shapeClass = -1 - Int(clamping: id.rawValue) }
 }

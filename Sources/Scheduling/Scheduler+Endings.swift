@@ -52,13 +52,21 @@ extension Scheduler {
     refresh(model)
   }
 
-  /// Takes note of a run that could not be done: what of its batch is not answered is lost.
+  /// Takes note of a run that could not be done.
+  ///
+  /// What a single request asks for may be the cause, and nobody can tell which: where several
+  /// travelled together, each waits again to travel alone. A request that fails alone is lost.
   mutating func fail(_ id: RunID, _ plan: inout Plan) {
     guard let place = running.firstIndex(where: { $0.run == id }) else { return }
     let ended = running.remove(at: place)
     freeUnits += ended.units
     guard let index = batches.firstIndex(where: { $0.id == ended.batch }) else { return }
-    lose(index, .failed, &plan)
+    let batch = batches[index]
+    guard batch.members.count - batch.answered > 1 else { return lose(index, .failed, &plan) }
+    for place in batch.answered..<batch.members.count {
+      batches[index].members[place].request.travelsAlone()
+    }
+    putBack(index, &plan)
   }
 
   /// Rejects what of a batch is not answered, and ends it.
@@ -85,9 +93,10 @@ extension Scheduler {
     return true
   }
 
-  /// Ends a batch and has its requests wait again.
+  /// Ends a batch and has its requests wait again, unless their model is being removed.
   mutating func putBack(_ index: Int, _ plan: inout Plan) {
     let batch = batches[index]
+    guard !models[batch.model].isLeaving else { return lose(index, .modelRemoved, &plan) }
     for member in batch.members[batch.answered...] {
       enqueue(member.request, at: member.arrived)
     }

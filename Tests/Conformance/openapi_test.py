@@ -1,7 +1,7 @@
 """openapi.yaml says what the server does: every path, method, status, header and body."""
 
 import json
-import re
+import threading
 import unittest
 
 import requests
@@ -10,9 +10,6 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from running_server import ROOT, RunningServer
-
-# Statuses that need a broken engine, a full queue or no memory: the suites of API test them.
-NOT_PROVOKED = {"429", "500", "507"}
 
 ROW = {"shape": [1, 4], "datatype": "FP32"}
 A = {"name": "a", "data": [1, 2, 3, 4], **ROW}
@@ -53,10 +50,15 @@ class Description:
 class OpenAPI(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = RunningServer().__enter__()
-        cls.addClassCleanup(cls.server.__exit__)
+        cls.server = cls.start()
         cls.description = Description()
         cls.seen = set()
+
+    @classmethod
+    def start(cls, *arguments):
+        server = RunningServer(*arguments).__enter__()
+        cls.addClassCleanup(server.__exit__)
+        return server
 
     def test_document_is_valid(self):
         validate(self.description.document)
@@ -75,10 +77,10 @@ class OpenAPI(unittest.TestCase):
             with self.subTest(path=path.name):
                 self.description.validator(request).validate(json.loads(path.read_text()))
 
-    def ask(self, path, status, method=None, names=None, **arguments):
+    def ask(self, path, status, method=None, names=None, server=None, **arguments):
         """Makes a call and checks the answer against what is written of it."""
         names = names or {"model": "sum", "version": "1"}
-        url = self.server.url + re.sub(r"\{(\w+)\}", lambda found: names[found[1]], path)
+        url = (server or self.server).url + path.format(**names)
         item = self.description.document["paths"][path]
         method = method or ("get" if "get" in item else "post")
         answer = requests.request(method, url, timeout=60, **arguments)
@@ -99,17 +101,19 @@ class OpenAPI(unittest.TestCase):
         return answer
 
     def test_every_answer_is_as_described(self):
+        patient = self.start("--queue-limit", "1", "--max-queue-delay", "60000000")
+        small = self.start("--memory", "1MiB")
         for path, item in self.description.document["paths"].items():
             with self.subTest(path=path):
                 if "post" in item:
                     self.check_inference(path)
+                    self.check_full_queue(path, patient)
+                    self.check_no_memory(path, small)
                 else:
                     self.check_question(path)
         missing = set(self.description.calls()) - self.seen
-        unexpected = {call for call in missing if call[2] not in NOT_PROVOKED}
         # The server is ready by now: no call sees it load.
-        unexpected.discard(("/v2/health/ready", "get", "503"))
-        self.assertEqual(unexpected, set())
+        self.assertEqual(missing, {("/v2/health/ready", "get", "503")})
 
     def check_question(self, path):
         self.ask(path, 200)
@@ -137,6 +141,27 @@ class OpenAPI(unittest.TestCase):
         self.ask(path, 501, json={**both, "parameters": {"sequence_id": 7}})
         self.ask(path, 503, names={"model": "refused", "version": "1"}, json=both)
         self.ask(path, 504, json={**both, "parameters": {"timeout": 1}})
+
+        beyond = {"name": "index", "shape": [1, 1], "datatype": "INT64", "data": [3]}
+        self.ask(path, 500, names={"model": "pick", "version": "1"}, json={"inputs": [beyond]})
+
+    def check_full_queue(self, path, server):
+        """The queue takes one request, which waits a minute for others: no room for a second."""
+        both = {"inputs": [A, B]}
+        first = {**both, "parameters": {"timeout": 1_000_000}}
+        waiting = threading.Thread(
+            target=self.ask, args=(path, 504), kwargs={"server": server, "json": first}
+        )
+        waiting.start()
+        while server.metric('nv_inference_pending_request_count{model="sum",version="1"}') < 1:
+            self.assertTrue(waiting.is_alive(), "The first request did not wait.")
+        self.ask(path, 429, server=server, json=both)
+        waiting.join()
+
+    def check_no_memory(self, path, server):
+        rows = {"name": "a", "shape": [4, 60_000], "datatype": "FP32", "data": [0] * 240_000}
+        names = {"model": "double", "version": "1"}
+        self.ask(path, 507, names=names, server=server, json={"inputs": [rows]})
 
     def test_what_is_not_described_is_not_there(self):
         for path in ("/", "/v1", "/v2/models/sum/config", "/v2/repository/index", "/v2/x"):

@@ -19,7 +19,7 @@ import numpy
 import onnx
 import tritonclient.http as client
 from onnx import TensorProto, helper, numpy_helper
-from running_server import binary
+from running_server import binary, metric
 
 SEED = 20240611
 KILLS = 100
@@ -68,11 +68,6 @@ class Server:
             self.process.terminate()
         self.code = self.process.wait(timeout=60)
         self.process.stdout.close()
-
-    def metric(self, name):
-        with urllib.request.urlopen(f"http://{self.address}/metrics") as answer:
-            found = re.search(rf"^{name} (\S+)$", answer.read().decode(), re.MULTILINE)
-        return float(found[1])
 
 
 class Packing(unittest.TestCase):
@@ -215,7 +210,7 @@ class Packing(unittest.TestCase):
                     say(f"{megabytes}MiB")
                     server.process.send_signal(signal.SIGHUP)
                     for _ in range(500):
-                        if server.metric("stowage_memory_budget_bytes") == megabytes << 20:
+                        if metric(server.address, "stowage_memory_budget_bytes") == megabytes << 20:
                             break
                         time.sleep(0.01)
                     else:

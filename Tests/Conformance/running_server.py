@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import urllib.request
 
 import numpy
 import onnx
@@ -33,7 +34,8 @@ def save(folder, name, nodes, inputs, outputs):
 
 
 def make_models(folder):
-    """digits; sum (two inputs, two outputs); quotient (makes NaN); double (wide); refused (unknown operator)."""
+    """digits; sum (two inputs, two outputs); quotient (makes NaN); double (wide); pick (fails
+    for an index beyond its table); refused (unknown operator)."""
     shutil.copy(ROOT / "Models/digits.onnx", folder)
     row = ["n", 4]
     tensor = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, row)
@@ -55,11 +57,28 @@ def make_models(folder):
     save(folder, "double", [helper.make_node("Add", ["a", "a"], ["c"])], [wide("a")], [wide("c")])
     save(
         folder,
+        "pick",
+        [
+            helper.make_node("Constant", [], ["table"], value_floats=[1.0, 2.0, 3.0]),
+            helper.make_node("Gather", ["table", "index"], ["c"], name="n5"),
+        ],
+        [helper.make_tensor_value_info("index", TensorProto.INT64, ["n", 1])],
+        [helper.make_tensor_value_info("c", TensorProto.FLOAT, ["n", 1])],
+    )
+    save(
+        folder,
         "refused",
         [helper.make_node("Frobnicate", ["a"], ["c"], name="n7")],
         [tensor("a")],
         [tensor("c")],
     )
+
+
+def metric(address, name):
+    """The value of a series, labels included, as /metrics shows it."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as answer:
+        found = re.search(rf"^{re.escape(name)} (\S+)$", answer.read().decode(), re.MULTILINE)
+    return float(found[1])
 
 
 class RunningServer:
@@ -101,6 +120,9 @@ class RunningServer:
     def _read(self):
         for line in self.process.stdout:
             self.lines.append(line)
+
+    def metric(self, name):
+        return metric(self.address, name)
 
     def __exit__(self, *_):
         self.process.terminate()

@@ -167,6 +167,55 @@ struct EngineTests {
     engine.drain(within: .seconds(5))
   }
 
+  @Test("An index beyond the table fails its own request and none that travels with it")
+  func oneBadRequest() throws {
+    let table = Tensor.make(.float32, [3], as: Float.self) { elements in
+      for index in elements.indices { elements[index] = Float(index) }
+    }
+    let graph = Graph(
+      name: "g",
+      values: [
+        Value(name: "x", type: .int64, shape: [.symbol("n"), .fixed(1)]),
+        Value(name: "table", type: .float32, shape: [.fixed(3)], constant: table),
+        Value(name: "y", type: .float32, shape: [.symbol("n"), .fixed(1)]),
+      ],
+      nodes: [
+        Node(
+          name: "pick", operation: "Gather", opset: 13, inputs: [ValueID(1), ValueID(0)],
+          outputs: [ValueID(2)])
+      ],
+      inputs: [ValueID(0)], outputs: [ValueID(2)])
+    let engine = Engine(
+      configuration: EngineConfiguration(units: 1, executors: 1, maximumBatch: 8),
+      backend: ReferenceBackend(), policy: Scheduler(SchedulerOptions(units: 1, executors: 1)),
+      registry: Registry(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    engine.catalog.expect([ModelDescription(name: "m", version: "1", state: .loading)])
+    try engine.publish("m", version: "1", Compiler.compile(graph))
+    let answers = Lock<[Int: Float?]>([:])
+    for number in 0..<60 {
+      let index = Tensor.make(.int64, [1, 1], as: Int64.self) { $0[0] = Int64(number % 4) }
+      engine.infer(InferenceRequest(model: "m", inputs: [("x", index)])) { result in
+        let found = try? result.get().outputs[0].tensor
+        answers.notify { $0[number] = .some(found?.withElements(as: Float.self) { $0[0] }) }
+      }
+    }
+    answers.wait { $0.count == 60 ? () : nil }
+    for (number, found) in answers.withLock({ $0 }) {
+      #expect(found == (number % 4 < 3 ? Float(number % 4) : nil), "request \(number)")
+    }
+    engine.drain(within: .seconds(5))
+  }
+
+  @Test("A shape's number is never another shape's, however many come")
+  func shapeClasses() {
+    var classes = ShapeClasses()
+    var seen: Set<Int> = []
+    for size in 0..<3 * Limits.shapeClasses {
+      #expect(seen.insert(classes.number(of: [1, size])).inserted)
+      #expect(seen.contains(classes.number(of: [1, size])))
+    }
+  }
+
   @Test("Every request of many threads is answered exactly once")
   func stress() throws {
     let engine = try engine(

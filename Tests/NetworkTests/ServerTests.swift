@@ -134,7 +134,7 @@ struct ServerTests {
     idle.send(get)
     #expect(idle.answer() != nil)
     busy.send("GET /later/1 HTTP/1.1\r\nHost: a\r\n\r\n")
-    let sink = handler.later.wait { $0["/later/1"] }
+    let sink = handler.later.wait { $0.removeValue(forKey: "/later/1") }
     let drained = Lock(false)
     let thread = Thread("drain") {
       server.drain(within: .seconds(20))
@@ -160,7 +160,7 @@ struct ServerTests {
     try withServer { server, handler in
       var client: TestClient? = TestClient(port: server.port)
       client?.send("GET /later/1 HTTP/1.1\r\nHost: a\r\n\(fields)\r\n")
-      let sink = handler.later.wait { $0["/later/1"] }
+      let sink = handler.later.wait { $0.removeValue(forKey: "/later/1") }
       client = nil
       #expect(handler.disconnected.wait { $0.isEmpty ? nil : $0 } == ["/later/1"])
       sink.send(Response(status: 200, body: [UInt8](repeating: 1, count: 8 << 20)))

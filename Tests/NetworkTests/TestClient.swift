@@ -131,6 +131,10 @@ func withServer(
   let handler = EchoHandler()
   let server = try Server(configuration: configuration, handler: handler)
   server.start()
-  defer { server.drain(within: .seconds(5)) }
+  defer {
+    server.drain(within: .seconds(5))
+    // A sink knows its loop, which knows the handler.
+    handler.later.withLock { $0.removeAll() }
+  }
   try body(server, handler)
 }

@@ -210,6 +210,29 @@ struct DynamicBatchingTests {
     #expect(failed.rejections == [Rejection(request: RequestID(1), reason: .failed)])
   }
 
+  @Test("After a failed run, requests travel alone, and only the one to blame is lost")
+  func oneBadRequest() throws {
+    var scheduler = scheduler(profile(batch: 4))
+    let busy = try #require(scheduler.step(request(1), at: at(0)).runs.first)
+    for id in 2...4 { _ = scheduler.step(request(UInt64(id)), at: at(1)) }
+    var plan = scheduler.step(.runFinished(busy.id, took: .milliseconds(1)), at: at(2))
+    #expect(plan.members == [2, 3, 4].map { RequestID($0) })
+    plan = scheduler.step(.runFailed(try #require(plan.runs.first).id), at: at(3))
+    #expect(plan.rejections.isEmpty)
+    #expect(plan.returns.count == 1)
+    var travelled: [[RequestID]] = []
+    for moment in 4...6 {
+      travelled.append(plan.members)
+      let run = try #require(plan.runs.first)
+      let isToBlame = plan.members == [RequestID(3)]
+      let event = isToBlame ? Event.runFailed(run.id) : .runFinished(run.id, took: .milliseconds(1))
+      plan = scheduler.step(event, at: at(Double(moment)))
+      #expect(plan.answers.count == (isToBlame ? 0 : 1))
+      #expect(plan.rejections.map(\.request) == (isToBlame ? [RequestID(3)] : []))
+    }
+    #expect(travelled == [2, 3, 4].map { [RequestID($0)] })
+  }
+
   @Test("Whatever happens, every request ends exactly once", arguments: 0..<200)
   func everyRequestEndsOnce(seed: Int) {
     var random = UInt64(seed) &* 2_862_933_555_777_941_757 &+ 3_037_000_493
@@ -249,8 +272,10 @@ struct DynamicBatchingTests {
         follow(scheduler.step(.runFinished(run.id, took: .milliseconds(2)), at: now))
       case 8 where !runs.isEmpty:
         let run = runs.remove(at: draw(runs.count))
-        follow(scheduler.step(.runFailed(run.id), at: now))
-        for id in batches[run.batch] ?? [] { #expect(ended.contains(id)) }
+        let plan = scheduler.step(.runFailed(run.id), at: now)
+        follow(plan)
+        if plan.returns.contains(run.batch) { continue }
+        for id in batches[run.batch] ?? [] { #expect(ended.contains(id), "seed \(seed)") }
       case 9: follow(scheduler.step(.cancelled(RequestID(UInt64(draw(50)))), at: now))
       default: follow(scheduler.step(.tick, at: now))
       }
