@@ -62,7 +62,9 @@ let package = Package(
     // The Open Inference Protocol: routes, JSON and binary tensors, errors.
     .target(
       name: "API",
-      dependencies: ["HTTP", "Engine", "Models", "Metrics", "Vocabulary", "CSimdJSON"],
+      dependencies: [
+        "HTTP", "Engine", "Scheduling", "Models", "Metrics", "Vocabulary", "CSimdJSON",
+      ],
       swiftSettings: strict),
     // Threads that carry out plans: scheduler, executors, pager; the model store.
     .target(
@@ -134,7 +136,9 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(
       name: "APITests",
-      dependencies: ["API", "HTTP", "Engine", "Models", "Metrics", "Vocabulary"],
+      dependencies: [
+        "API", "HTTP", "Engine", "Scheduling", "Models", "Metrics", "Vocabulary",
+      ],
       swiftSettings: strict),
     .testTarget(
       name: "EngineTests",

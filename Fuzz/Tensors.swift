@@ -96,4 +96,11 @@ private final class Echo: InferenceService {
   }
 
   func cancel(_ request: RequestID) {}
+
+  func forecast(
+    _ model: String, version: String?, samples: Int,
+    completion: @escaping @Sendable (Result<ModelForecast, InferenceError>) -> Void
+  ) {
+    completion(.failure(InferenceError(.unavailable, "Nothing is planned here.")))
+  }
 }

@@ -41,10 +41,10 @@ public struct InferenceAPI: RequestHandler {
         throw APIError(
           405, "\(request.method) does not work here; use \(route.methods).", allow: route.methods)
       }
-      if case .infer(let name, let version) = route {
-        try infer(request, name, version, &exchange)
-      } else {
-        exchange.finish(try answer(route, &exchange))
+      switch route {
+      case .infer(let name, let version): try infer(request, name, version, &exchange)
+      case .plan(let name, let version): try plan(request, name, version, &exchange)
+      default: exchange.finish(try answer(route, &exchange))
       }
     } catch {
       exchange.finish(error)
@@ -69,7 +69,7 @@ public struct InferenceAPI: RequestHandler {
       return Metadata.model(model, versions: versions)
     case .modelReady(let name, let version):
       return Metadata.modelReady(try model(name, version, &exchange))
-    case .infer: throw APIError(500, "An inference request took the way of a question.")
+    case .infer, .plan: throw APIError(500, "What waits for others took the way of a question.")
     }
   }
 
@@ -94,6 +94,20 @@ public struct InferenceAPI: RequestHandler {
     guard let reason = model.reasonNotReady else { return model }
     // Loading ends by itself; a refused file does not.
     throw APIError(503, reason, retryAfter: model.state == .loading ? 1 : nil)
+  }
+
+  private func plan(
+    _ request: borrowing Request, _ name: String, _ version: String?, _ exchange: inout Exchange
+  ) throws(APIError) {
+    let model = try readyModel(name, version, &exchange)
+    let samples = try PlanAnswer.samples(request.query)
+    service.forecast(name, version: version, samples: samples) { [exchange] outcome in
+      switch outcome {
+      case .success(let forecast):
+        exchange.finish(PlanAnswer(model: model.name, forecast: forecast).response)
+      case .failure(let error): exchange.finish(APIError(error))
+      }
+    }
   }
 
   private func infer(

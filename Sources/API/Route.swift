@@ -6,6 +6,7 @@ enum Route: Equatable {
   case models
   case model(String, version: String?)
   case modelReady(String, version: String?)
+  case plan(String, version: String?)
   case infer(String, version: String?)
   case metrics
 
@@ -73,6 +74,7 @@ enum Route: Equatable {
     guard let last = segment else { return .model(name, version: version) }
     guard segments.isAtEnd else { throw unknown(path) }
     if last.elementsEqual("infer".utf8) { return .infer(name, version: version) }
+    if last.elementsEqual("plan".utf8) { return .plan(name, version: version) }
     if last.elementsEqual("ready".utf8) { return .modelReady(name, version: version) }
     throw unknown(path)
   }

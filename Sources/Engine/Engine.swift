@@ -16,7 +16,7 @@ public final class Engine: InferenceService {
   let logger: Logger
   let catalog = Catalog()
   private let table = RequestTable()
-  private let scheduler = SchedulerThread()
+  let scheduler = SchedulerThread()
   private let executors: ExecutorPool
   private let pager: Pager
   let memory: MemoryUse

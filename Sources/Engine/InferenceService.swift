@@ -22,6 +22,11 @@ public protocol InferenceService: Sendable {
   ) -> RequestID
   /// Tells that nobody waits for the answer any more; it still comes, as an error or a result.
   func cancel(_ request: RequestID)
+
+  /// Asks what would become of a batch now; the answer comes exactly once, on any thread.
+  func forecast(
+    _ model: String, version: String?, samples: Int,
+    completion: @escaping @Sendable (Result<ModelForecast, InferenceError>) -> Void)
 }
 
 /// What is known of a model from outside.

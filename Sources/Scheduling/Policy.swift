@@ -9,9 +9,15 @@ public protocol Policy: Sendable {
   ///
   /// - Parameter plan: Emptied first; handing in the same plan again saves its allocation.
   mutating func step(_ event: Event, at now: Instant, into plan: inout Plan)
+
+  /// Says what would become of a batch now; nil where the policy cannot say.
+  func forecast(_ model: ModelID, samples: Int) -> Forecast?
 }
 
 extension Policy {
+  /// Nothing, for policies that do not plan ahead.
+  public func forecast(_ model: ModelID, samples: Int) -> Forecast? { nil }
+
   /// Takes one event and says what to do now.
   public mutating func step(_ event: Event, at now: Instant) -> Plan {
     var plan = Plan()

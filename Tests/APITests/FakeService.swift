@@ -3,6 +3,7 @@ import Engine
 import HTTP
 import Metrics
 import Models
+import Scheduling
 import Synchronization
 import Vocabulary
 
@@ -54,6 +55,35 @@ final class FakeService: InferenceService {
     received.withLock { $0.append(request) }
     completion(answer(request))
     return RequestID(UInt64(requests.count))
+  }
+
+  /// What a scheduler says of two layers, the first of which needs much scratch.
+  func forecast(
+    _ model: String, version: String?, samples: Int,
+    completion: @escaping @Sendable (Result<ModelForecast, InferenceError>) -> Void
+  ) {
+    let cost = LayerCost(fixed: .milliseconds(1), perSample: .milliseconds(2))
+    let large = LayerProfile(
+      weights: ByteCount(1000), activations: ByteCount(2000), scratch: ByteCount(20_000),
+      cost: cost)
+    let small = LayerProfile(
+      weights: ByteCount(20_000), activations: ByteCount(100), scratch: .zero, cost: cost)
+    var scheduler = Scheduler(
+      SchedulerOptions(
+        units: 2, budget: ByteCount(80_000), pageBytes: ByteCount(1000), linkRate: 1e9,
+        linkLatency: .zero))
+    _ = scheduler.step(
+      .modelAdded(
+        ModelID(0),
+        ModelProfile(
+          layers: [large, small], input: ByteCount(100), maximumBatch: 1000,
+          maximumQueueDelay: .zero, queueLimit: 1)), at: .zero)
+    guard let forecast = scheduler.forecast(ModelID(0), samples: samples) else {
+      return completion(.failure(InferenceError(.unavailable, "Nothing is known.")))
+    }
+    completion(
+      .success(
+        ModelForecast(version: version ?? "2", layers: ["large", "small"], forecast: forecast)))
   }
 
   func cancel(_ request: RequestID) { cancelled.withLock { $0.append(request) } }

@@ -115,6 +115,21 @@ class OpenAPI(unittest.TestCase):
         # The server is ready by now: no call sees it load.
         self.assertEqual(missing, {("/v2/health/ready", "get", "503")})
 
+    def test_plans_follow_from_the_budget(self):
+        """The least budget there is for plans: a request whose plan does not fit is answered 507."""
+        small = self.start("--memory", "1MiB")
+        path = "/v2/models/{model}/plan"
+        double = {"model": "double"}
+        plan = self.ask(path, 200, names=double, server=small, params={"samples": 4}).json()
+        self.assertFalse(plan["fits"])
+        self.assertGreater(plan["needed_bytes"], plan["budget_bytes"])
+        self.check_no_memory("/v2/models/{model}/infer", small)
+        plan = self.ask(path, 200, params={"samples": 4}).json()
+        self.assertTrue(plan["fits"])
+        self.assertEqual(sum(segment["layers"] for segment in plan["segments"]), 2)
+        for samples in ("0", "x", "1000000"):
+            self.ask(path, 400, params={"samples": samples})
+
     def check_question(self, path):
         self.ask(path, 200)
         head = requests.head(self.server.url + path.format(model="sum", version="1"), timeout=60)

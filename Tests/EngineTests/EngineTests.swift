@@ -103,6 +103,37 @@ struct EngineTests {
     engine.drain(within: .seconds(5))
   }
 
+  @Test("A plan can be asked for as long as the engine decides")
+  func plans() throws {
+    let engine = try engine()
+    func ask(_ model: String, _ samples: Int) -> Result<ModelForecast, InferenceError> {
+      let answer = Lock<Result<ModelForecast, InferenceError>?>(nil)
+      engine.forecast(model, version: nil, samples: samples) { result in
+        answer.notify { $0 = result }
+      }
+      return answer.wait { $0 }
+    }
+    let plan = try ask("m", 3).get()
+    #expect(plan.version == "1")
+    #expect(plan.forecast.samples == 3)
+    #expect(plan.forecast.segments.map(\.layers) == [0..<plan.layers.count])
+    for (model, samples, kind) in [
+      ("m", 0, InferenceError.Kind.invalid), ("m", 10_000, .invalid), ("other", 1, .notFound),
+    ] {
+      guard case .failure(let error) = ask(model, samples) else {
+        Issue.record("\(samples) samples of \(model) have a plan.")
+        continue
+      }
+      #expect(error.kind == kind)
+    }
+    engine.drain(within: .seconds(5))
+    guard case .failure(let error) = ask("m", 1) else {
+      Issue.record("An engine that has ended plans.")
+      return
+    }
+    #expect(error.kind == .unavailable)
+  }
+
   @Test("A request whose timeout passes in the queue is told so")
   func timeouts() throws {
     let gate = Lock(false)
