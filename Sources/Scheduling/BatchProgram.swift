@@ -21,8 +21,6 @@ struct BatchProgram: Sendable {
   var layerBatches: [Int]
   /// Seconds of one chunk of the layer's segment through the layer with all units, by layer.
   var layerSeconds: [Double]
-  /// Bytes of activations and scratch of all samples while a chunk is in the layer, by layer.
-  var layerActivations: [Int]
   /// Bytes that have to come in when nothing is resident, re-reads included.
   var pageIns: Int
 
@@ -194,8 +192,7 @@ struct ProgramBuilder {
 
   private func finish(_ parts: [(Range<Int>, Int)], _ samples: Int) -> BatchProgram {
     var program = BatchProgram(
-      samples: samples, segments: [], layerBatches: [], layerSeconds: [], layerActivations: [],
-      pageIns: 0)
+      samples: samples, segments: [], layerBatches: [], layerSeconds: [], pageIns: 0)
     for (range, chunk) in parts {
       var part = Part(self, start: range.lowerBound, chunk: chunk, samples: samples)
       for layer in range {
@@ -204,8 +201,6 @@ struct ProgramBuilder {
         program.layerSeconds.append(costs.seconds(layer: layer, batch: chunk, units: units))
       }
       let last = range.upperBound - 1
-      let outside = part.outside(endingAt: last)
-      program.layerActivations += range.map { outside + each($0) * chunk }
       program.pageIns += part.pageIns(endingAt: last) ?? 0
       let activations = part.activations(endingAt: last)
       program.segments.append(

@@ -57,6 +57,18 @@ public struct LayerProfile: Sendable {
   }
 }
 
+extension ModelProfile {
+  /// Bytes of one sample that waits before a layer, or after the last one.
+  func activations(before layer: Int) -> Int {
+    layer == 0 ? input.bytes : layers[layer - 1].activations.bytes
+  }
+
+  /// Bytes of one sample in a layer: what goes in, what comes out, and scratch.
+  func activations(in layer: Int) -> Int {
+    activations(before: layer) + layers[layer].activations.bytes + layers[layer].scratch.bytes
+  }
+}
+
 /// The time of one kernel call of a layer by layer batch and compute units: a measured table.
 ///
 /// Between two batches of the table the time is interpolated, beyond the last one it grows on with

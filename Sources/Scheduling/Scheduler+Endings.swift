@@ -16,7 +16,13 @@ extension Scheduler {
     let isLast = ended.layers.upperBound == models[model].weights.count
     let isOver = batches[index].advance(past: ended.layers)
     if isLast { answer(index, upTo: chunk.upperBound, at: now, &plan) }
-    if isOver { close(index, &plan) }
+    if isOver {
+      close(index, &plan)
+    } else if budget != nil {
+      // What only the run needed is free for the weights that come next.
+      setReservation(
+        index, to: min(activationsAtBorders(of: batches[index]), batches[index].reserved))
+    }
   }
 
   private mutating func learn(_ run: Running, model: Int, took: Double) {

@@ -4,6 +4,10 @@ import Vocabulary
 struct Kept: Sendable {
   var model: Int
   var layers: Range<Int>
+
+  func contains(_ model: Int, _ layer: Int) -> Bool {
+    model == self.model && layers.contains(layer)
+  }
 }
 
 extension Scheduler {
@@ -176,11 +180,17 @@ extension Scheduler {
     guard models[model].resident[layer] > 0, models[model].inFlight[layer] == 0 else {
       return false
     }
-    if let kept, kept.model == model, kept.layers.contains(layer) { return false }
-    return !running.contains { run in
-      run.layers.contains(layer)
-        && batches.contains { $0.id == run.batch && $0.model == model }
-    }
+    if let kept, kept.contains(model, layer) { return false }
+    return !isRunning(model, layer)
+  }
+
+  func isRunning(_ model: Int, _ layer: Int) -> Bool {
+    running.contains { $0.layers.contains(layer) && self.model(of: $0) == model }
+  }
+
+  /// The model that a run belongs to; none any more when its batch is lost.
+  func model(of run: Running) -> Int? {
+    batches.first { $0.id == run.batch }?.model
   }
 
   /// Seconds until the next batch of a model that is not formed yet, as far as can be told.

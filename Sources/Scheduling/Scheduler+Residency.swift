@@ -149,10 +149,10 @@ extension Scheduler {
 
   // MARK: Room
 
-  /// Evicts until some bytes are free; false, with little or nothing evicted, when that cannot be.
+  /// Evicts until some bytes are free; false, with nothing evicted, when that cannot be.
   mutating func makeRoom(_ bytes: Int, keeping kept: Kept, _ plan: inout Plan) -> Bool {
     guard let budget, bytes > 0 else { return true }
-    let used = inFlightBytes + reservedBytes + pinnedBytes()
+    let used = inFlightBytes + reservedBytes + pinnedBytes(keeping: kept)
     guard used + bytes <= budget else { return false }
     while residentBytes + inFlightBytes + reservedBytes + bytes > budget {
       guard let victim = victim(neededAfter: -1, keeping: kept) else { return false }
@@ -162,12 +162,22 @@ extension Scheduler {
     return true
   }
 
-  /// Bytes of the layers that run now.
-  private func pinnedBytes() -> Int {
+  /// Resident bytes that cannot be evicted now: of layers that run, are kept, or are on their way.
+  private func pinnedBytes(keeping kept: Kept) -> Int {
     var total = 0
+    for layer in kept.layers { total += models[kept.model].resident[layer] }
     for run in running {
-      guard let batch = batches.first(where: { $0.id == run.batch }) else { continue }
-      for layer in run.layers { total += models[batch.model].resident[layer] }
+      guard let model = model(of: run) else { continue }
+      for layer in run.layers where !kept.contains(model, layer) {
+        total += models[model].resident[layer]
+      }
+    }
+    for (place, transfer) in transfers.enumerated() {
+      let (model, layer) = (transfer.model, transfer.layer)
+      let isCounted =
+        kept.contains(model, layer) || isRunning(model, layer)
+        || transfers[..<place].contains { $0.model == model && $0.layer == layer }
+      if !isCounted { total += models[model].resident[layer] }
     }
     return total
   }

@@ -110,6 +110,7 @@ extension Scheduler {
       let joined = program(model, samples: total),
       let late = program(model, samples: preview.samples),
       let place = joined.segment(joinableAt: layer),
+      canWait(batches[index].model, at: layer, while: joined.segments[..<place]),
       reservedBytes - batches[index].reserved + joined.need <= budget ?? .max,
       isWorthJoining(index, late: late, joined: joined, requests: preview.requests),
       makeRoom(
@@ -128,6 +129,19 @@ extension Scheduler {
       LiveBatch.Cohort(samples: old..<end, segment: 0, chunkStart: old, layer: 0))
     refresh(model)
     return true
+  }
+
+  /// Whether samples that wait at a border take no more there than at the ends of some segments,
+  /// which is what the memory of these segments is worked out with.
+  private func canWait(
+    _ model: Int, at layer: Int, while segments: ArraySlice<BatchProgram.Segment>
+  ) -> Bool {
+    let profile = models[model].profile
+    let bytes = profile.activations(before: layer)
+    return segments.allSatisfy {
+      bytes <= profile.activations(before: $0.layers.lowerBound)
+        || bytes <= profile.activations(before: $0.layers.upperBound)
+    }
   }
 
   /// Compares the sums of completion times: the batch goes on and the late ones follow, or all wait
@@ -162,9 +176,12 @@ extension Scheduler {
   /// Hands out the next run of a live batch; false when its weights or memory are not there.
   private mutating func startRun(_ index: Int, at now: Instant, _ plan: inout Plan) -> Bool {
     let batch = batches[index]
-    guard batch.run == nil, let layers = nextLayers(batch),
-      setMemoryAside(index, layers: layers, at: now, &plan)
-    else { return false }
+    guard batch.run == nil, var layers = nextLayers(batch) else { return false }
+    if !setMemoryAside(index, layers: layers, at: now, &plan) {
+      // The weights of one layer fit beside the activations where those of several do not.
+      layers = layers.prefix(1)
+      guard setMemoryAside(index, layers: layers, at: now, &plan) else { return false }
+    }
     let units = unitsFor(index, layers: layers, at: now)
     guard units > 0 else { return false }
     let chunk = batch.chunk
@@ -200,14 +217,48 @@ extension Scheduler {
     guard segment.need + reservedBytes - batch.reserved <= budget else { return false }
     let isLast = batch.chunk.upperBound == batch.top.samples.upperBound && batch.cohorts.count == 1
     let bytes =
-      isLast ? batch.program.layerActivations[layers].max() ?? 0 : segment.activations
+      isLast
+      ? activations(of: batch, in: layers, chunk: batch.chunk.count)
+      : activations(
+        of: batch, in: segment.layers, chunk: min(segment.chunk, batch.top.samples.count))
     let kept = Kept(model: batch.model, layers: layers)
     guard makeRoom(bytes - batch.reserved, keeping: kept, &plan) else { return false }
     setReservation(index, to: bytes)
     return true
   }
 
-  private mutating func setReservation(_ index: Int, to bytes: Int) {
+  /// Bytes of activations and scratch of all samples of a batch while a chunk of so many is in some
+  /// layers of its segment, and the others wait at the ends of the segment or below.
+  private func activations(of batch: LiveBatch, in layers: Range<Int>, chunk: Int) -> Int {
+    let profile = models[batch.model].profile
+    let ends = batch.program.segments[batch.top.segment].layers
+    var inside = 0
+    for layer in layers { inside = max(inside, profile.activations(in: layer)) }
+    let waiting = max(
+      profile.activations(before: ends.lowerBound), profile.activations(before: ends.upperBound))
+    var bytes = chunk * inside + (batch.top.samples.count - chunk) * waiting
+    for cohort in batch.cohorts.dropLast() {
+      bytes += cohort.samples.count * profile.activations(before: cohort.layer)
+    }
+    return bytes
+  }
+
+  /// Bytes of activations of all samples of a batch while none of them is in a layer.
+  func activationsAtBorders(of batch: LiveBatch) -> Int {
+    let profile = models[batch.model].profile
+    let (top, chunk) = (batch.top, batch.chunk)
+    let ends = batch.program.segments[top.segment].layers
+    var bytes =
+      (chunk.lowerBound - top.samples.lowerBound) * profile.activations(before: ends.upperBound)
+      + chunk.count * profile.activations(before: top.layer)
+      + (top.samples.upperBound - chunk.upperBound) * profile.activations(before: ends.lowerBound)
+    for cohort in batch.cohorts.dropLast() {
+      bytes += cohort.samples.count * profile.activations(before: cohort.layer)
+    }
+    return bytes
+  }
+
+  mutating func setReservation(_ index: Int, to bytes: Int) {
     reservedBytes += bytes - batches[index].reserved
     batches[index].reserved = bytes
   }

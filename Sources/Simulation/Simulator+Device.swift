@@ -70,6 +70,7 @@ extension Simulator {
     let model = active.run.model.index
     runs[index].isComputing = false
     settle(active.run.batch, running: (active.layer, active.run))
+    checkTotals()
     let missing = memory.missing(model, active.layer)
     if isPlanned, missing > 0 {
       violate("layer \(active.layer) of model \(model) runs without \(missing) bytes")

@@ -193,7 +193,7 @@ public struct Simulator {
     report.violations.append("at \(now) s: \(sentence)")
   }
 
-  private mutating func checkTotals() {
+  mutating func checkTotals() {
     let units = runs.reduce(0) { $0 + $1.run.units }
     if units > workload.device.units {
       violate("\(units) units are in use of \(workload.device.units)")

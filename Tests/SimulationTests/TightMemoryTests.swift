@@ -1,0 +1,64 @@
+import Scheduling
+import Simulation
+import Testing
+import Vocabulary
+
+/// Random models whose activations need memory as badly as their weights do, so that batches go
+/// through in chunks, in a budget that little more than one of them fits into.
+private func workload(seed: UInt64) -> Workload {
+  var random = RandomSource(seed: seed)
+  let megabyte = 1e6
+  var least = 0.0
+  let models = (0..<2 + random.below(3)).map { number in
+    var before = random.uniform() * 4 * megabyte
+    let input = ByteCount(Int(before))
+    let layers = (0..<3 + random.below(6)).map { _ in
+      let weights = (0.2 + 12 * random.uniform() * random.uniform()) * megabyte
+      let after = (0.05 + 4 * random.uniform() * random.uniform()) * megabyte
+      least = max(least, weights + before + after)
+      before = after
+      let each = (0.2 + random.uniform()) / 1e3
+      return LayerProfile(
+        weights: ByteCount(Int(weights)), activations: ByteCount(Int(after)), scratch: .zero,
+        cost: LayerCost(
+          batches: [1, 2], units: [1, 2],
+          seconds: [each, 1.6 * each, 0.7 * each, 1.2 * each]))
+    }
+    var arrivals = Arrivals(.poisson, rate: 60)
+    arrivals.samples = [1, 2, 5]
+    return Workload.Model(
+      name: "model \(number)",
+      profile: ModelProfile(
+        layers: layers, input: input, maximumBatch: 16, maximumQueueDelay: .zero,
+        queueLimit: 1 << 20),
+      arrivals: arrivals)
+  }
+  let device = DeviceProfile(
+    name: "tight", source: "random", units: 2, pageKilobytes: 64,
+    link: .init(gigabytesPerSecond: 4, latencyMicroseconds: 30))
+  let budget = ByteCount(Int(least * (1.1 + 2 * random.uniform())))
+  var faults = Workload.Faults()
+  if seed % 2 == 1 {
+    (faults.runFailure, faults.pageInFailure, faults.cancellation) = (0.01, 0.01, 0.05)
+  }
+  if seed % 10 == 1 { faults.removesModel = true }
+  return Workload(
+    device: device, budget: budget, models: models, seconds: 0.4, seed: seed, noise: 0.05,
+    faults: faults)
+}
+
+@Suite("Memory that hardly suffices")
+struct TightMemoryTests {
+  @Test("Whatever is decided, the budget holds and every request ends", arguments: 0..<8)
+  func budgets(block: UInt64) {
+    for seed in block * 25..<block * 25 + 25 {
+      let workload = workload(seed: seed)
+      for entry in [PolicyCatalog.stowage] + PolicyCatalog.ablations {
+        var simulator = Simulator(
+          workload, policy: entry.make(workload), named: entry.name, isPlanned: entry.isPlanned)
+        let report = simulator.run()
+        #expect(report.violations.isEmpty, "\(entry.name), seed \(seed): \(report.violations)")
+      }
+    }
+  }
+}
