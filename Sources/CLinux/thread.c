@@ -18,6 +18,12 @@ int64_t stowage_thread_major_faults(void) {
   return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_majflt : 0;
 }
 
+int64_t stowage_thread_read_bytes(void) {
+  struct rusage usage;
+  // The kernel counts blocks of 512 bytes, whatever the file system's are.
+  return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_inblock * 512 : 0;
+}
+
 int stowage_available_processors(void) {
   cpu_set_t set;
   return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;

@@ -28,6 +28,10 @@ final class ActiveBatch: @unchecked Sendable {
   private(set) var started: Instant?
   /// Time that its runs took together.
   private(set) var computeTime = Duration.zero
+  /// Time that they should have taken; nil when nothing was known of one of them.
+  private(set) var predictedTime: Duration? = .zero
+  /// Bytes of its workspace when they were counted last.
+  private var counted = 0
   /// How many layers each sample is past.
   private var progress: [Int] = []
   /// When its last run ended, or when it was formed.
@@ -68,12 +72,20 @@ final class ActiveBatch: @unchecked Sendable {
   /// Takes note of a run: what no sample will read any more is freed.
   func ran(_ run: Run, took: Duration) {
     computeTime += took
+    predictedTime = run.predicted.flatMap { next in predictedTime.map { $0 + next } }
     idleSince = Instant(nanoseconds: Clock.nanoseconds)
     for sample in run.samples where progress.indices.contains(sample) {
       progress[sample] = run.layers.upperBound
     }
     workspace?.releaseValues(before: run.layers.upperBound, samples: run.samples)
     workspace?.releaseValues(before: progress.min() ?? 0)
+    countMemory()
+  }
+
+  private func countMemory() {
+    let bytes = workspace?.byteCount.bytes ?? 0
+    model.paging.addActivations(bytes - counted)
+    counted = bytes
   }
 
   /// Whether all samples of a member are past the last layer.
@@ -93,7 +105,10 @@ final class ActiveBatch: @unchecked Sendable {
   }
 
   /// Gives the memory back.
-  func release() { workspace = nil }
+  func release() {
+    workspace = nil
+    countMemory()
+  }
 
   private func existingWorkspace() throws(ModelError) -> any Workspace {
     if let workspace {

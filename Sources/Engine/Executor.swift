@@ -1,5 +1,4 @@
 import Backend
-import CLinux
 import Compiler
 import Models
 import Scheduling
@@ -63,8 +62,8 @@ final class ExecutorPool: Sendable {
     _ run: Run, _ layerBatches: [Int], _ batch: ActiveBatch
   ) -> (Event, [Answer]) {
     let begin = Clock.nanoseconds
-    let faults = stowage_thread_major_faults()
-    defer { batch.model.paging.faulted(stowage_thread_major_faults() - faults) }
+    let reads = PagingMetrics.ThreadReads()
+    defer { reads.count(batch.model.paging) }
     do throws(ModelError) {
       let workspace = try batch.gather(at: Instant(nanoseconds: begin))
       guard batch.model.packed?.isResident(run.layers) ?? true else {

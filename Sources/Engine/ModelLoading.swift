@@ -77,7 +77,8 @@ extension Engine {
     let model = ServedModel(
       id: catalog.nextID(), description: description, program: program, loaded: loaded,
       packed: packed, metrics: ModelMetrics(registry, model: name, version: version),
-      paging: PagingMetrics(registry, model: name, version: version, memory))
+      paging: PagingMetrics(
+        registry, model: name, version: version, layers: program.layers.count, memory))
     let profile = try profile(of: model, maximumBatch: maximumBatch)
     catalog.settle(description, model)
     announce(model, profile)

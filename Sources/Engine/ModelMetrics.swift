@@ -7,6 +7,8 @@ final class ModelMetrics: Sendable {
   private static let seconds = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
   ]
+  /// What a ratio of measured to predicted time can be: dense around 1, where it should lie.
+  private static let ratios = [0.5, 0.75, 0.9, 0.95, 1, 1.05, 1.1, 1.25, 1.5, 2, 4]
   private static let codes = [200, 400, 429, 499, 500, 503, 504, 507]
 
   private let requests: [Counter]
@@ -14,6 +16,9 @@ final class ModelMetrics: Sendable {
   private let requestTime: Histogram
   private let queueTime: Histogram
   private let computeTime: Histogram
+  private let predictedTime: Counter
+  private let measuredTime: Counter
+  private let predictionRatio: Histogram
   private let batchSamples: Histogram
   let inFlight: Gauge
   private let success: Counter
@@ -45,6 +50,16 @@ final class ModelMetrics: Sendable {
     queueTime = histogram(
       "stowage_queue_seconds", "From a request's admission to the start of its batch.")
     computeTime = histogram("stowage_compute_seconds", "From the start of a batch to its end.")
+    predictedTime = registry.counter(
+      "stowage_batch_predicted_seconds_total",
+      "Time that batches should have computed, as it was predicted run by run.", labels: labels,
+      scale: 1e-9)
+    measuredTime = registry.counter(
+      "stowage_batch_measured_seconds_total", "Time that those batches did compute.",
+      labels: labels, scale: 1e-9)
+    predictionRatio = registry.histogram(
+      "stowage_batch_measured_ratio", "Measured over predicted computing time of a batch.",
+      labels: labels, bounds: Self.ratios, scale: 1e-3)
     batchSamples = registry.histogram(
       "stowage_batch_samples", "Samples of a batch.", labels: labels,
       bounds: [1, 2, 4, 8, 16, 32, 64, 128])
@@ -83,7 +98,14 @@ final class ModelMetrics: Sendable {
     if let place = Batch.Reason.allCases.firstIndex(of: reason) { reasons[place].add() }
   }
 
-  func batchFinished(_ time: Duration) { computeTime.observe(time) }
+  /// A batch is through; nothing was predicted when nothing was known of its layers.
+  func batchFinished(_ time: Duration, predicted: Duration?) {
+    computeTime.observe(time)
+    guard let predicted, predicted > .zero else { return }
+    predictedTime.add(Int(predicted.wholeNanoseconds))
+    measuredTime.add(Int(time.wholeNanoseconds))
+    predictionRatio.observe(Int((time / predicted * 1000).rounded()))
+  }
 
   /// A request that was refused before it was admitted.
   func refused(_ error: InferenceError) {

@@ -35,7 +35,7 @@ final class PlanCarrier: @unchecked Sendable {
   private func evict(_ eviction: Eviction) {
     guard let model = catalog[eviction.model] else { return }
     model.packed?.evict(layer: eviction.layer, bytes: eviction.bytes)
-    model.paging.evicted(eviction.bytes.count)
+    model.paging.evicted(eviction.layer, eviction.bytes.count)
   }
 
   private func start(_ pageIn: PageIn) {
@@ -61,8 +61,9 @@ final class PlanCarrier: @unchecked Sendable {
 
   private func start(_ run: Run) {
     guard let batch = batches[run.batch] else { return }
-    batch.model.paging.resumed(
-      at: Instant(nanoseconds: Clock.nanoseconds), since: batch.idleSince)
+    let now = Instant(nanoseconds: Clock.nanoseconds)
+    batch.model.paging.resumed(at: now, since: batch.idleSince)
+    batch.model.paging.used(run.layers, at: now)
     executors.submit(.run(run, layerBatches: Array(run.layerBatches), batch))
   }
 
@@ -74,7 +75,7 @@ final class PlanCarrier: @unchecked Sendable {
 
   private func complete(_ batch: ActiveBatch) {
     for member in batch.members { finish(member.request.id) }
-    batch.model.metrics.batchFinished(batch.computeTime)
+    batch.model.metrics.batchFinished(batch.computeTime, predicted: batch.predictedTime)
     batch.release()
   }
 

@@ -143,11 +143,13 @@ public struct Run: Sendable, Equatable {
   public var layerBatches: ArraySlice<Int>
   /// Compute units that the run may use.
   public var units: Int
+  /// How long it should take; nil as long as nothing is known of the model's times.
+  public var predicted: Duration?
 
   /// Work for one executor.
   public init(
     id: RunID, batch: BatchID, model: ModelID, layers: Range<Int>, samples: Range<Int>,
-    chunk: Int, layerBatches: ArraySlice<Int> = [], units: Int
+    chunk: Int, layerBatches: ArraySlice<Int> = [], units: Int, predicted: Duration? = nil
   ) {
     self.id = id
     self.batch = batch
@@ -157,6 +159,7 @@ public struct Run: Sendable, Equatable {
     self.chunk = chunk
     self.layerBatches = layerBatches
     self.units = units
+    self.predicted = predicted
   }
 }
 

@@ -188,17 +188,19 @@ extension Scheduler {
     let id = RunID(nextRun)
     nextRun += 1
     let isBeside = !running.isEmpty
+    let predicted = seconds(batch, layers: layers, units: units)
     for other in running.indices { running[other].wasBeside = true }
     running.append(
       Running(
         run: id, batch: batch.id, layers: layers, samples: chunk.count, units: units, started: now,
-        predicted: seconds(batch, layers: layers, units: units), wasBeside: isBeside))
+        predicted: predicted, wasBeside: isBeside))
     freeUnits -= units
     batches[index].run = id
     plan.runs.append(
       Run(
         id: id, batch: batch.id, model: ModelID(Int32(batch.model)), layers: layers, samples: chunk,
-        chunk: chunk.count, layerBatches: batch.program.layerBatches[layers], units: units))
+        chunk: chunk.count, layerBatches: batch.program.layerBatches[layers], units: units,
+        predicted: predicted > 0 ? .nanoseconds(Int64(predicted * 1e9)) : nil))
     return true
   }
 

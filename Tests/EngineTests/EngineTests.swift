@@ -134,6 +134,18 @@ struct EngineTests {
     #expect(error.kind == .unavailable)
   }
 
+  @Test("What batches took is compared with what was predicted, once something is known")
+  func predictions() throws {
+    let engine = try engine { _, _, _ in .microseconds(200) }
+    for _ in 0..<3 { _ = try infer(engine, request(1)).get() }
+    engine.drain(within: .seconds(5))
+    let text = String(decoding: engine.registry.text(), as: UTF8.self)
+    let name = #"stowage_batch_measured_ratio_count{model="m",version="1"}"#
+    let counted = text.split(separator: "\n").first { $0.hasPrefix(name) }
+    // Nothing is known of the first batch.
+    #expect(counted == "\(name) 2")
+  }
+
   @Test("A request whose timeout passes in the queue is told so")
   func timeouts() throws {
     let gate = Lock(false)

@@ -12,6 +12,9 @@ void stowage_thread_name(const char *name);
 /// Major page faults of the calling thread so far: those that read from the disk.
 int64_t stowage_thread_major_faults(void);
 
+/// Bytes that the calling thread has had read from the disk so far, by reading or by faults.
+int64_t stowage_thread_read_bytes(void);
+
 /// Cores that the calling thread may run on.
 int stowage_available_processors(void);
 

@@ -31,7 +31,7 @@ final class Pager: Sendable {
           do throws(ModelError) {
             try model.packed?.pageIn(layer: pageIn.layer, bytes: pageIn.bytes)
             let took = Duration.nanoseconds(Clock.nanoseconds - begin)
-            model.paging.pagedIn(pageIn.bytes.count, took: took)
+            model.paging.pagedIn(pageIn.layer, pageIn.bytes.count, took: took)
             report(.pagedIn(pageIn.id, took: took))
           } catch {
             damaged(model, error)
