@@ -41,9 +41,14 @@ struct ModelState: Sendable {
   /// When each layer last ran, for the eviction order of least recent use.
   var lastUse: [Instant]
   var residentBytes = 0
+  /// No layer below this one has resident bytes.
+  var lowestResident = 0
   /// No layer above this one has resident bytes.
   var highestResident = -1
-  /// Seconds of one sample when nothing is resident.
+  /// Bytes of all its weights, whole pages.
+  let weightBytes: Int
+  /// Seconds that one sample computes; then with page-ins, when nothing is resident.
+  var singleSeconds = 0.0
   var lonelySeconds = 0.0
   /// Live batches of the model.
   var live = 0
@@ -57,6 +62,7 @@ struct ModelState: Sendable {
     costs = CostModel(profile.layers)
     largestBatch = profile.maximumBatch
     weights = profile.layers.map { ($0.weights.bytes + pageBytes - 1) / pageBytes * pageBytes }
+    weightBytes = weights.reduce(0, +)
     resident = Array(repeating: 0, count: profile.layers.count)
     inFlight = resident
     lastUse = Array(repeating: .zero, count: profile.layers.count)

@@ -142,15 +142,16 @@ extension Scheduler {
 
   /// The resident layer whose next use is farthest, if it is farther than some seconds.
   ///
-  /// Belady's rule on the agenda. Of the models that nothing is known of the one that is expected
-  /// last goes first, and in each model the last layers: the first ones are needed before, and
-  /// what comes later can hide its page-in behind them.
+  /// Belady's rule on the agenda. Of the models that nothing is known of those whose weights take
+  /// long to come in go first; then the one that is expected last, and of it the last layers: the
+  /// first ones are needed before, and what comes later can hide its page-in behind them.
   mutating func victim(neededAfter seconds: Double, keeping kept: Kept?) -> (
     model: Int, layer: Int
   )? {
     guard options.features.contains(.belady) else {
       return leastRecent(neededAfter: seconds, keeping: kept)
     }
+    if let slow = leastRecentLinkBound(keeping: kept) { return slow }
     var farthest = seconds
     var found: (model: Int, layer: Int)?
     for index in batches.indices {
@@ -174,6 +175,33 @@ extension Scheduler {
       }
     }
     return found
+  }
+
+  /// The layer that was used longest ago, of the models that neither run nor are next and that
+  /// computing cannot hide the page-ins of.
+  ///
+  /// Of a model that has just been through these are its first layers. Were it the last ones, its
+  /// next batch would begin at once, hold activations, and stall for them all the same; and the
+  /// first ones, that most computing waits behind, come back soonest.
+  private func leastRecentLinkBound(keeping kept: Kept?) -> (model: Int, layer: Int)? {
+    var found: (model: Int, layer: Int)?
+    var oldest = Instant.distantFuture
+    for model in models.indices
+    where models[model].live == 0 && models[model].highestResident >= 0 {
+      guard isLinkBound(model), !agenda.models.contains(model) else { continue }
+      let highest = models[model].highestResident
+      var layer = models[model].lowestResident
+      while layer <= highest, !isEvictable(model, layer, kept) { layer += 1 }
+      if layer <= highest, models[model].lastUse[layer] < oldest {
+        (found, oldest) = ((model, layer), models[model].lastUse[layer])
+      }
+    }
+    return found
+  }
+
+  /// Whether all weights of a model take more than twice as long to come in as one sample computes.
+  private func isLinkBound(_ model: Int) -> Bool {
+    link.seconds(bytes: models[model].weightBytes) > 2 * models[model].singleSeconds
   }
 
   private func isEvictable(_ model: Int, _ layer: Int, _ kept: Kept?) -> Bool {

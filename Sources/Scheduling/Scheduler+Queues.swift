@@ -13,6 +13,7 @@ extension Scheduler {
     models[id.index] = state
     models[id.index].largestBatch = largestBatch(id.index)
     let single = estimate(id.index, samples: 1)
+    models[id.index].singleSeconds = single.seconds
     models[id.index].lonelySeconds = max(single.seconds, link.seconds(bytes: single.pageIns))
   }
 

@@ -7,7 +7,7 @@ extension Scheduler {
     budget == nil || models[model].resident[layer] >= models[model].weights[layer]
   }
 
-  func totalWeights(_ model: Int) -> Int { models[model].weights.reduce(0, +) }
+  func totalWeights(_ model: Int) -> Int { models[model].weightBytes }
 
   /// Bytes of weights that a batch still has to wait for.
   func missingBytes(of batch: LiveBatch) -> Int {
@@ -99,6 +99,7 @@ extension Scheduler {
     residentBytes += transfer.bytes
     models[model].resident[transfer.layer] += transfer.bytes
     models[model].residentBytes += transfer.bytes
+    models[model].lowestResident = min(models[model].lowestResident, transfer.layer)
     models[model].highestResident = max(models[model].highestResident, transfer.layer)
     models[model].lastUse[transfer.layer] = now
     if models[model].exists {
@@ -198,6 +199,11 @@ extension Scheduler {
     models[model].resident[layer] = kept
     models[model].residentBytes -= there - kept
     residentBytes -= there - kept
+    while models[model].lowestResident < models[model].resident.count - 1,
+      models[model].resident[models[model].lowestResident] == 0
+    {
+      models[model].lowestResident += 1
+    }
     while models[model].highestResident >= 0,
       models[model].resident[models[model].highestResident] == 0
     {
