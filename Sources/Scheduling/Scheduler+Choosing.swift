@@ -1,26 +1,5 @@
 import Vocabulary
 
-/// What comes next, as far as it is decided: the order in which weights will be needed.
-struct Agenda: Sendable {
-  /// A live batch with the seconds until it goes on.
-  struct Entry: Sendable {
-    var batch: Int
-    var candidate: Candidate
-    /// 0 runs, 1 can go on, 2 waits until others have given memory back.
-    var tier: Int
-    var start = 0.0
-  }
-
-  /// The live batches in the order in which they go on.
-  var live: [Entry] = []
-  /// The waiting models whose batches would be formed next, best first.
-  var models: [Int] = []
-  /// Seconds until the live batches are through.
-  var liveSeconds = 0.0
-  /// Seconds until the models of the agenda are through as well.
-  var totalSeconds = 0.0
-}
-
 /// Something that could run next: a live batch, or a batch that would be formed of a queue.
 struct Candidate: Sendable {
   /// Where it comes from.
@@ -128,6 +107,9 @@ extension Scheduler {
         ready = candidate
       }
     }
+    if let better = second, let other = first, hides(better, other) {
+      (first, second) = (better, other)
+    }
     fillAgenda(first, second)
     return ready
   }
@@ -151,16 +133,6 @@ extension Scheduler {
     for place in agenda.live.indices {
       agenda.live[place].start = agenda.liveSeconds
       agenda.liveSeconds += batches[agenda.live[place].batch].remaining
-    }
-  }
-
-  private mutating func fillAgenda(_ first: Candidate?, _ second: Candidate?) {
-    agenda.models.removeAll(keepingCapacity: true)
-    agenda.totalSeconds = agenda.liveSeconds
-    for candidate in [first, second] {
-      guard case .fresh(let model)? = candidate?.source else { continue }
-      agenda.models.append(model)
-      agenda.totalSeconds += serviceSeconds(summaries[model])
     }
   }
 

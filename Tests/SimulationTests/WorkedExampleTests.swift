@@ -91,6 +91,18 @@ struct WorkedExampleTests {
     #expect(isNear(report.makespan, 600, within: 0.05))
   }
 
+  @Test("T12: asked at one moment, the job with the short page-in goes first, whoever came first")
+  func simultaneousFlowShop() throws {
+    let jobs = [
+      model("a", [layer(400, line(0, 100))], at: [0]),
+      model("b", [layer(100, line(0, 400))], at: [0]),
+    ]
+    for models in [jobs, jobs.reversed()] {
+      let report = try play("stowage", memory: 1000, models)
+      #expect(isNear(report.makespan, 600, within: 0.08))
+    }
+  }
+
   /// Two tenants of six megabytes, in ten megabytes.
   private func tenants(layers: Int, _ first: [Double], _ second: [Double]) -> [Workload.Model] {
     let parts = Array(
