@@ -66,6 +66,11 @@ final class Catalog: Sendable {
     state.withLock { Self.entry($0, name, version)?.description }
   }
 
+  /// The files of packed weights that are in use.
+  var packedFiles: [String] {
+    state.withLock { $0.served.compactMap { $0?.packed?.file.path } }
+  }
+
   subscript(id: ModelID) -> ServedModel? {
     state.withLock { $0.served.indices.contains(id.index) ? $0.served[id.index] : nil }
   }

@@ -49,7 +49,7 @@ public struct ModelFolder: Sendable {
   }
 
   /// The visible names in a folder, in order, or nil when it is none.
-  private static func names(in folder: String) -> [String]? {
+  static func names(in folder: String) -> [String]? {
     guard let directory = opendir(folder) else { return nil }
     defer { closedir(directory) }
     var names: [String] = []

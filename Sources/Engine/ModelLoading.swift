@@ -25,6 +25,7 @@ extension Engine {
       self?.repair(model, entry)
     }
     for entry in folder.entries { load(entry) }
+    trimPacked()
   }
 
   /// Packs a model anew whose packed weights were damaged; until then it answers 503.

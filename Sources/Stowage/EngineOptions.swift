@@ -23,6 +23,13 @@ struct EngineOptions: ParsableArguments {
       "Where packed weights are kept; by default ~/.cache/stowage.", valueName: "folder"))
   var cache: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "The most that packed weights may take there, such as 64GiB: those that no start has used "
+        + "for the longest are removed; by default half of the file system.", valueName: "size"),
+    transform: ModelInstance.bytes)
+  var cacheLimit: ByteCount?
+
   @Option(help: "Where layers run: cpu, reference (slow, for comparison) or null (answers zeros).")
   var backend = BackendName.cpu
 
@@ -55,12 +62,12 @@ struct EngineOptions: ParsableArguments {
   /// - Throws: An error that names the folder asked for, or all that were tried.
   func packedFolder() throws -> PackedFolder? {
     guard backend == .cpu else { return nil }
-    if let cache { return try PackedFolder(path: cache) }
+    if let cache { return try PackedFolder(path: cache, limit: cacheLimit) }
     let candidates = Self.defaultCaches
     for path in candidates.dropLast() {
-      if let folder = try? PackedFolder(path: path) { return folder }
+      if let folder = try? PackedFolder(path: path, limit: cacheLimit) { return folder }
     }
-    return try candidates.last.map { try PackedFolder(path: $0) }
+    return try candidates.last.map { try PackedFolder(path: $0, limit: cacheLimit) }
   }
 
   /// Where packed weights are kept unless told, best first.

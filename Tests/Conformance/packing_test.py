@@ -3,6 +3,7 @@
 Also what a server does about memory that changes or cannot suffice: SIGHUP, 507.
 """
 
+import os
 import pathlib
 import random
 import re
@@ -141,6 +142,29 @@ class Packing(unittest.TestCase):
         with self.server() as server:
             self.check_answer(server)
         self.assertEqual([path.name for path in self.packed()], [reference.name])
+
+    def test_weights_that_no_start_uses_go(self):
+        """Another number of samples is another file; a limit keeps the one that is in use."""
+        self.assertEqual(self.pack_quietly("--max-batch", "2"), 0)
+        (old,) = self.packed()
+        self.assertEqual(self.pack_quietly("--max-batch", "4"), 0)
+        self.assertEqual(len(self.packed()), 2)
+        os.utime(old, (1, 1))
+        limit = old.stat().st_size * 3 // 2
+        with self.server("--max-batch", "4", "--cache-limit", f"{limit}B") as server:
+            for _ in range(500):
+                if not old.exists():
+                    break
+                time.sleep(0.01)
+            self.assertNotIn(old, self.packed())
+            self.assertEqual(len(self.packed()), 1)
+            self.check_answer(server)
+
+    def pack_quietly(self, *arguments):
+        command = [binary(), "pack", "--models", str(self.models), "--cache", self.cache.name]
+        return subprocess.run(
+            command + list(arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ).returncode
 
     def test_full_disk_is_named_and_leaves_nothing(self):
         limit = 8 << 20

@@ -24,6 +24,14 @@ extension Engine {
     }
   }
 
+  /// Keeps the folder of packed weights within its limit.
+  func trimPacked() {
+    let used = Set(catalog.packedFiles)
+    for path in configuration.packed?.trim(keeping: used) ?? [] {
+      logger.info("The packed weights '\(path)' were removed: no start has used them for long.")
+    }
+  }
+
   /// With a memory budget weights come when they are told to, without one when they are touched.
   private var weightSource: WeightMemory.Source {
     configuration.memory == nil ? .mapping : .read
@@ -37,7 +45,10 @@ extension Engine {
     var options = options
     options.weights = weights
     let loaded = try backend.load(program, options: options)
-    guard weights.isIncomplete else { return (loaded, weights) }
+    guard weights.isIncomplete else {
+      file.noteUse()
+      return (loaded, weights)
+    }
     logger.info("The packed weights '\(path)' lack constants and are packed anew.")
     return nil
   }
