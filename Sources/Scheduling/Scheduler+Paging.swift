@@ -188,9 +188,11 @@ extension Scheduler {
     var oldest = Instant.distantFuture
     for model in models.indices
     where models[model].live == 0 && models[model].highestResident >= 0 {
-      guard isLinkBound(model), !agenda.models.contains(model) else { continue }
-      let highest = models[model].highestResident
-      var layer = models[model].lowestResident
+      let (lowest, highest) = (models[model].lowestResident, models[model].highestResident)
+      guard models[model].lastUse[lowest] < oldest, isLinkBound(model),
+        !agenda.models.contains(model)
+      else { continue }
+      var layer = lowest
       while layer <= highest, !isEvictable(model, layer, kept) { layer += 1 }
       if layer <= highest, models[model].lastUse[layer] < oldest {
         (found, oldest) = ((model, layer), models[model].lastUse[layer])

@@ -43,8 +43,9 @@ extension Scheduler {
     var (low, high) = (0, maximum)
     while low < high {
       let middle = (low + high + 1) / 2
-      if program(fresh: model, samples: middle) != nil
-        && memoryNeeded(model, samples: middle) <= budget
+      // With a batch for each layer, chunks of one sample always are a way through.
+      if memoryNeeded(model, samples: middle) <= budget,
+        options.features.contains(.layerBatches) || program(fresh: model, samples: middle) != nil
       {
         low = middle
       } else {
