@@ -108,7 +108,8 @@ extension Scheduler {
     }
     plan.returns.append(batch.id)
     close(index, &plan)
-    refresh(batch.model)
+    // Memory may have shrunk since it was formed.
+    rejectTooLarge(batch.model, &plan)
   }
 
   private mutating func close(_ index: Int, _ plan: inout Plan) {

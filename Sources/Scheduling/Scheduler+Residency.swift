@@ -134,12 +134,7 @@ extension Scheduler {
     for model in models.indices where models[model].exists {
       for samples in models[model].programs.indices { models[model].programs[samples] = nil }
       models[model].largestBatch = largestBatch(model)
-      let largest = models[model].largestBatch
-      let isWhole = models[model].profile.maximumBatch == 1
-      let needed = ByteCount(memoryNeeded(model, samples: largest + 1))
-      reject(from: model, reason: .insufficientMemory(needed: needed), &plan) {
-        (isWhole ? 1 : $0.samples) > largest
-      }
+      rejectTooLarge(model, &plan)
     }
     while residentBytes + inFlightBytes + reservedBytes > bytes {
       guard let victim = victim(neededAfter: -1, keeping: nil) else { break }
@@ -147,6 +142,16 @@ extension Scheduler {
       shorten(victim.model, victim.layer, by: over, &plan)
     }
     for model in waiting { refresh(model) }
+  }
+
+  /// Rejects what waits for a model and needs more memory than there is now.
+  mutating func rejectTooLarge(_ model: Int, _ plan: inout Plan) {
+    let largest = models[model].largestBatch
+    let isWhole = models[model].profile.maximumBatch == 1
+    let needed = ByteCount(memoryNeeded(model, samples: largest + 1))
+    reject(from: model, reason: .insufficientMemory(needed: needed), &plan) {
+      (isWhole ? 1 : $0.samples) > largest
+    }
   }
 
   // MARK: Room

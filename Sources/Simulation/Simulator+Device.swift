@@ -76,8 +76,11 @@ extension Simulator {
       violate("layer \(active.layer) of model \(model) runs without \(missing) bytes")
     }
     let busy = runs.map { (model: $0.run.model.index, layer: $0.layer) }
-    memory.makeRoom(for: missing) { model, layer in
-      busy.contains { $0.model == model && $0.layer == layer }
+    // What a policy plans goes only when it says so, also while a cut of the budget is made up for.
+    if !isPlanned || missing > 0 {
+      memory.makeRoom(for: missing) { model, layer in
+        busy.contains { $0.model == model && $0.layer == layer }
+      }
     }
     let spilled = max(memory.total + missing - memory.budget, 0)
     guard missing > 0 || spilled > 0 else { return computeLayer(active.run.id) }

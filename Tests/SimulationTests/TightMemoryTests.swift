@@ -42,9 +42,15 @@ private func workload(seed: UInt64) -> Workload {
     (faults.runFailure, faults.pageInFailure, faults.cancellation) = (0.01, 0.01, 0.05)
   }
   if seed % 10 == 1 { faults.removesModel = true }
+  let shrinks = seed % 4 == 0
+  if shrinks {
+    faults.budgetShares = [
+      1, 0.6 + 0.4 * random.uniform(), 1.1, 0.5 + 0.5 * random.uniform(),
+    ]
+  }
   return Workload(
-    device: device, budget: budget, models: models, seconds: 0.4, seed: seed, noise: 0.05,
-    faults: faults)
+    device: device, budget: budget, models: models, seconds: shrinks ? 4 : 0.4, seed: seed,
+    noise: 0.05, faults: faults)
 }
 
 @Suite("Memory that hardly suffices")
