@@ -149,7 +149,7 @@ extension Workspace {
 }
 
 /// What one layer takes of memory.
-public struct LayerFootprint: Sendable {
+public struct LayerFootprint: Equatable, Sendable {
   /// The name of the layer.
   public var name: String
   /// Bytes of weights in the form that the kernels read.

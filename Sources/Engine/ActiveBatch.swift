@@ -24,6 +24,8 @@ final class ActiveBatch: @unchecked Sendable {
   private(set) var members: [Member] = []
   private var gathered = 0
   private var workspace: (any Workspace)?
+  /// Its model's kernels: the same from the first run to the last, whoever lets go of them.
+  private var loaded: (any LoadedModel)?
   /// When the first run began.
   private(set) var started: Instant?
   /// Time that its runs took together.
@@ -69,6 +71,13 @@ final class ActiveBatch: @unchecked Sendable {
     return workspace
   }
 
+  func kernels() throws(ModelError) -> any LoadedModel {
+    if let loaded { return loaded }
+    let kernels = try model.preparation.kernels()
+    loaded = kernels
+    return kernels
+  }
+
   /// Takes note of a run: what no sample will read any more is freed.
   func ran(_ run: Run, took: Duration) {
     computeTime += took
@@ -90,7 +99,7 @@ final class ActiveBatch: @unchecked Sendable {
 
   /// Whether all samples of a member are past the last layer.
   func isThrough(_ member: Member) -> Bool {
-    progress[member.samples].allSatisfy { $0 == model.program.layers.count }
+    progress[member.samples].allSatisfy { $0 == model.sheet.layers.count }
   }
 
   /// The outputs that a member asked for.
@@ -107,6 +116,7 @@ final class ActiveBatch: @unchecked Sendable {
   /// Gives the memory back.
   func release() {
     workspace = nil
+    loaded = nil
     countMemory()
   }
 
@@ -116,7 +126,7 @@ final class ActiveBatch: @unchecked Sendable {
       return workspace
     }
     let shapes = members.first?.request.inputs.map(\.shape) ?? []
-    let taken = try model.loaded.makeWorkspace(
+    let taken = try kernels().makeWorkspace(
       samples: capacity,
       inputShapes: model.batchSymbol == nil ? shapes : shapes.map { [capacity] + $0.dropFirst() })
     workspace = taken

@@ -1,4 +1,4 @@
-import Compiler
+import Backend
 public import Scheduling
 import Vocabulary
 
@@ -45,7 +45,7 @@ extension Engine {
         completion(
           .success(
             ModelForecast(
-              version: model.description.version, layers: model.program.layers.map(\.name),
+              version: model.description.version, layers: model.sheet.layers.map(\.name),
               forecast: forecast)))
       }
     } catch {

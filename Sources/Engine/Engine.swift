@@ -19,6 +19,7 @@ public final class Engine: InferenceService {
   let scheduler = SchedulerThread()
   private let executors: ExecutorPool
   private let pager: Pager
+  let preparer = Preparer()
   let memory: MemoryUse
   private let damages: Lock<[ModelID]>
   private let repairer = Lock<Thread?>(nil)
@@ -52,13 +53,17 @@ public final class Engine: InferenceService {
         damages.notify { $0.append(model.id) }
       })
     let carrier = PlanCarrier(
-      table: table, catalog: catalog, executors: executors, pager: pager)
+      table: table, catalog: catalog, executors: executors, pager: pager, preparer: preparer)
     scheduler.start(policy) { carrier.carryOut(&$0) }
     if let memory = configuration.memory {
       changeMemory(to: memory)
       startMeasuring()
     }
   }
+
+  /// Kernels of one more model are kept for each so many bytes of the budget; they take a fifth of
+  /// it then.
+  private static let budgetOfPreparedModel = 16 << 20
 
   /// Starts the thread that gives the scheduler less when the rest of the process takes more.
   private func startMeasuring() {
@@ -77,6 +82,8 @@ public final class Engine: InferenceService {
   /// Changes the memory budget while serving: weights are evicted, requests that can never fit any
   /// more are refused.
   public func changeMemory(to bytes: ByteCount) {
+    preparer.keep(
+      atMost: max(Limits.modelsPreparedAtStart, bytes.bytes / Self.budgetOfPreparedModel))
     scheduler.post(.budgetChanged(memory.setBudget(bytes)))
   }
 
@@ -137,6 +144,7 @@ public final class Engine: InferenceService {
     let pending = PendingRequest(
       id: id, model: model, request: valid, arrived: now, completion: completion)
     table.insert(pending)
+    preparer.use(model)
     model.metrics.admitted()
     scheduler.post(
       .arrived(
@@ -175,6 +183,7 @@ public final class Engine: InferenceService {
     scheduler.stop()
     executors.stop()
     pager.stop()
+    preparer.stop()
     damages.notify { $0 = [Self.end] }
     repairer.withLock { $0 }?.join()
     hasEnded.notify { $0 = true }

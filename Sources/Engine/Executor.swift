@@ -69,7 +69,7 @@ final class ExecutorPool: Sendable {
       guard batch.model.packed?.isResident(run.layers) ?? true else {
         throw ModelError("A run was to begin before its weights were in memory.")
       }
-      let model = batch.model.loaded
+      let model = try batch.kernels()
       for start in stride(from: run.samples.lowerBound, to: run.samples.upperBound, by: run.chunk) {
         let samples = start..<min(start + run.chunk, run.samples.upperBound)
         if layerBatches.isEmpty {
@@ -84,7 +84,7 @@ final class ExecutorPool: Sendable {
     }
     let took = Duration.nanoseconds(Clock.nanoseconds - begin)
     batch.ran(run, took: took)
-    let isLast = run.layers.upperBound == batch.model.program.layers.count
+    let isLast = run.layers.upperBound == batch.model.sheet.layers.count
     return (.runFinished(run.id, took: took), isLast ? answers(run, batch) : [])
   }
 

@@ -10,15 +10,20 @@ final class PlanCarrier: @unchecked Sendable {
   private let catalog: Catalog
   private let executors: ExecutorPool
   private let pager: Pager
+  private let preparer: Preparer
   private var batches: [BatchID: ActiveBatch] = [:]
   /// The batch of each request that is in one, for the sentence of a failed run.
   private var batchOf: [RequestID: BatchID] = [:]
 
-  init(table: RequestTable, catalog: Catalog, executors: ExecutorPool, pager: Pager) {
+  init(
+    table: RequestTable, catalog: Catalog, executors: ExecutorPool, pager: Pager,
+    preparer: Preparer
+  ) {
     self.table = table
     self.catalog = catalog
     self.executors = executors
     self.pager = pager
+    self.preparer = preparer
   }
 
   func carryOut(_ plan: inout Plan) {
@@ -44,6 +49,7 @@ final class PlanCarrier: @unchecked Sendable {
 
   private func form(_ batch: Batch, _ requests: ArraySlice<RequestID>) {
     guard let model = catalog[batch.model] else { return }
+    preparer.use(model)
     let active =
       batches[batch.id] ?? ActiveBatch(id: batch.id, model: model, capacity: batch.capacity)
     batches[batch.id] = active

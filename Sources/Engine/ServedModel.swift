@@ -1,5 +1,4 @@
 import Backend
-import Compiler
 import Models
 import Threads
 import Vocabulary
@@ -8,35 +7,35 @@ import Vocabulary
 final class ServedModel: Sendable {
   let id: ModelID
   let description: ModelDescription
-  let program: Program
-  let loaded: any LoadedModel
+  let sheet: ModelSheet
+  let preparation: Preparation
   /// Its weights in a file; nil where the backend keeps them itself.
   let packed: PackedWeights?
   let metrics: ModelMetrics
   let paging: PagingMetrics
   /// Why its last batch was lost, when that was not a run's fault.
   let failure = Lock<String?>(nil)
-  /// The name of the batch dimension; nil when samples are not independent.
-  let batchSymbol: String?
   private let shapeClasses = Lock(ShapeClasses())
 
   init(
-    id: ModelID, description: ModelDescription, program: Program, loaded: any LoadedModel,
+    id: ModelID, description: ModelDescription, sheet: ModelSheet, preparation: Preparation,
     packed: PackedWeights?, metrics: ModelMetrics, paging: PagingMetrics
   ) {
     self.id = id
     self.description = description
-    self.program = program
-    self.loaded = loaded
+    self.sheet = sheet
+    self.preparation = preparation
     self.packed = packed
     self.metrics = metrics
     self.paging = paging
-    batchSymbol = if case .independent(let symbol) = program.batching { symbol } else { nil }
   }
+
+  /// The name of the batch dimension; nil when samples are not independent.
+  var batchSymbol: String? { sheet.batchSymbol }
 
   /// What the scheduler needs to know.
   func queuedRequestClass(_ shapes: [[Int]]) -> Int {
-    guard !program.freeSymbols.isEmpty || batchSymbol == nil else { return 0 }
+    guard sheet.hasFreeSizes || batchSymbol == nil else { return 0 }
     let key = shapes.flatMap { [$0.count] + (batchSymbol == nil ? $0[...] : $0.dropFirst()) }
     return shapeClasses.withLock { $0.number(of: key) }
   }

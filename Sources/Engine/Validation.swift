@@ -1,4 +1,3 @@
-import Compiler
 import Models
 import Vocabulary
 
@@ -16,7 +15,7 @@ extension ServedModel {
   ///
   /// - Throws: `InferenceError` of kind `invalid`, naming the input or output that does not fit.
   func validate(_ request: InferenceRequest) throws(InferenceError) -> ValidRequest {
-    var inputs: [Tensor?] = Array(repeating: nil, count: program.graph.inputs.count)
+    var inputs: [Tensor?] = Array(repeating: nil, count: sheet.inputs.count)
     for (name, tensor) in request.inputs {
       guard let place = description.inputs.firstIndex(where: { $0.name == name }) else {
         throw invalid("has no input '\(name)'; its inputs are \(list(description.inputs)).")
@@ -50,7 +49,7 @@ extension ServedModel {
       throw invalid(
         "needs input '\(wanted.name)' as \(wanted.type.rawValue), not \(tensor.type.rawValue).")
     }
-    guard let shape = program.graph[program.graph.inputs[place]].shape else { return }
+    guard let shape = sheet.inputs[place].shape else { return }
     guard tensor.shape.count == shape.count else { throw mismatch(wanted, tensor.shape) }
     for (dimension, size) in zip(shape, tensor.shape) {
       switch dimension {

@@ -3,11 +3,13 @@
 Also what a server does about memory that changes or cannot suffice: SIGHUP, 507.
 """
 
+import json
 import os
 import pathlib
 import random
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -20,12 +22,13 @@ import numpy
 import onnx
 import tritonclient.http as client
 from onnx import TensorProto, helper, numpy_helper
-from running_server import binary, metric
+from running_server import ROOT, binary, metric
 
 SEED = 20240611
 KILLS = 100
 WIDTH = 1024
 LAYERS = 8
+MANY = 20
 
 
 def make_network(path):
@@ -159,6 +162,33 @@ class Packing(unittest.TestCase):
             self.assertNotIn(old, self.packed())
             self.assertEqual(len(self.packed()), 1)
             self.check_answer(server)
+
+    def test_of_many_models_those_that_are_asked_are_prepared(self):
+        """A second start reads no more of the models beyond the first than their sheets."""
+        with tempfile.TemporaryDirectory() as folder:
+            models = pathlib.Path(folder)
+            for number in range(MANY):
+                shutil.copy(ROOT / "Models/digits.onnx", models / f"m{number:02}.onnx")
+            body = (ROOT / "Examples/digits/7-1.json").read_bytes()
+
+            def ask(server, number):
+                url = f"http://{server.address}/v2/models/m{number:02}/infer"
+                with urllib.request.urlopen(url, data=body, timeout=60) as answer:
+                    return json.load(answer)["outputs"]
+
+            with Server(folder, self.cache.name) as server:
+                first = [ask(server, number) for number in range(MANY)]
+            with Server(folder, self.cache.name) as server:
+                self.assertEqual([ask(server, number) for number in range(MANY - 1)], first[:-1])
+                # Its kernels would be those of another file by now.
+                shutil.copy(ROOT / "Models/digits.onnx", models / "new.onnx")
+                os.replace(models / "new.onnx", models / f"m{MANY - 1:02}.onnx")
+                with self.assertRaises(urllib.error.HTTPError) as raised:
+                    ask(server, MANY - 1)
+                self.assertEqual(raised.exception.code, 500)
+                self.assertIn("has changed since the start", raised.exception.read().decode())
+            with Server(folder, self.cache.name) as server:
+                self.assertEqual(ask(server, MANY - 1), first[-1])
 
     def pack_quietly(self, *arguments):
         command = [binary(), "pack", "--models", str(self.models), "--cache", self.cache.name]

@@ -33,7 +33,7 @@ extension Engine {
   }
 
   /// With a memory budget weights come when they are told to, without one when they are touched.
-  private var weightSource: WeightMemory.Source {
+  var weightSource: WeightMemory.Source {
     configuration.memory == nil ? .mapping : .read
   }
 
@@ -82,7 +82,7 @@ extension Engine {
   /// Lets the constants of a program leave memory, now that its packed weights stand for them.
   ///
   /// They are asked for again only when a request brings shapes for which no kernel was made.
-  func letConstantsGo(of program: Program) {
+  static func letConstantsGo(of program: Program) {
     for value in program.graph.values { value.constant?.storage.letGo() }
     // What packing took of the heap would otherwise stay with the process.
     stowage_return_freed_memory()

@@ -49,7 +49,7 @@ extension PackedFolder {
     return Set(names.compactMap(Self.stem(of:))).sorted().map { "\(path)/\($0)" }
   }
 
-  private static let suffixes = ["", ".partial", ".costs"]
+  private static let suffixes = ["", ".partial", ".costs", SheetFile.suffix]
 
   /// `NAME-VERSION-HASH.weights` of a name that may have more behind it.
   private static func stem(of name: String) -> String? {
@@ -87,6 +87,7 @@ extension PackedFolder {
       let isRemoved = unlink(file) == 0 || errno == ENOENT
       guard isRemoved else { return false }
       unlink(file + ".costs")
+      unlink(file + SheetFile.suffix)
       unlink(file + ".lock")
       return true
     } ?? false

@@ -33,20 +33,16 @@ struct PackedTable: Equatable {
 
   /// The table and the trailer, to be put after the data.
   func encoded() -> [UInt8] {
-    var bytes: [UInt8] = []
-    func put(_ number: Int) { withUnsafeBytes(of: UInt64(number).littleEndian) { bytes += $0 } }
-    func put(_ text: String) {
-      put(text.utf8.count)
-      bytes += Array(text.utf8)
-    }
-    put(key)
-    put(constants.count)
+    var writer = ByteWriter()
+    writer.put(key)
+    writer.put(constants.count)
     for constant in constants {
-      put(constant.layer)
-      put(constant.offset)
-      put(constant.byteCount)
-      put(constant.name)
+      writer.put(constant.layer)
+      writer.put(constant.offset)
+      writer.put(constant.byteCount)
+      writer.put(constant.name)
     }
+    var bytes = writer.bytes
     hashes.withUnsafeBytes { bytes += $0 }
     let hash = bytes.withUnsafeBytes(XXH64.hash)
     for word in [Self.magic, UInt64(dataBytes), UInt64(bytes.count), hash] {
@@ -59,7 +55,7 @@ struct PackedTable: Equatable {
 
   /// Bytes of data and of the table that a trailer tells; nil when it is none.
   static func sizes(trailer: [UInt8], fileBytes: Int) -> (data: Int, table: Int)? {
-    var reader = Reader(bytes: trailer)
+    var reader = ByteReader(bytes: trailer)
     guard reader.word() == magic, let data = reader.number(), let table = reader.number(),
       data % pageBytes == 0, data <= fileBytes, table <= fileBytes,
       data + table + trailerBytes == fileBytes
@@ -71,9 +67,9 @@ struct PackedTable: Equatable {
   init?(_ bytes: [UInt8], dataBytes: Int) {
     guard bytes.count >= Self.trailerBytes else { return nil }
     let body = Array(bytes.dropLast(Self.trailerBytes))
-    var trailer = Reader(bytes: Array(bytes.suffix(8)))
+    var trailer = ByteReader(bytes: Array(bytes.suffix(8)))
     guard trailer.word() == body.withUnsafeBytes(XXH64.hash) else { return nil }
-    var reader = Reader(bytes: body)
+    var reader = ByteReader(bytes: body)
     guard let key = reader.text(), let count = reader.number(), count <= body.count else {
       return nil
     }
@@ -89,29 +85,6 @@ struct PackedTable: Equatable {
     for _ in 0..<dataBytes / Self.pageBytes {
       guard let hash = reader.word() else { return nil }
       hashes.append(hash)
-    }
-  }
-
-  private struct Reader {
-    let bytes: [UInt8]
-    var offset = 0
-
-    init(bytes: [UInt8]) { self.bytes = bytes }
-
-    mutating func word() -> UInt64? {
-      guard bytes.count - offset >= 8 else { return nil }
-      defer { offset += 8 }
-      return bytes.withUnsafeBytes {
-        UInt64(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
-      }
-    }
-
-    mutating func number() -> Int? { word().flatMap { Int(exactly: $0) } }
-
-    mutating func text() -> String? {
-      guard let count = number(), count <= bytes.count - offset else { return nil }
-      defer { offset += count }
-      return String(decoding: bytes[offset..<offset + count], as: UTF8.self)
     }
   }
 }

@@ -1,0 +1,126 @@
+import Backend
+import Glibc
+import Models
+import Vocabulary
+
+/// A model's sheet, kept beside its packed weights: with it a start reads neither the model's file
+/// nor makes a kernel.
+///
+/// The key, the sheet, and a hash of both.
+enum SheetFile {
+  /// What follows the name of the packed weights.
+  static let suffix = ".sheet"
+
+  /// The sheet, if it was kept under this key and no bit of it is wrong.
+  static func read(_ path: String, key: String) -> ModelSheet? {
+    guard let file = fopen(path, "r") else { return nil }
+    defer { fclose(file) }
+    var bytes: [UInt8] = []
+    var part = [UInt8](repeating: 0, count: 1 << 16)
+    while case let count = fread(&part, 1, part.count, file), count > 0 {
+      bytes += part[..<count]
+      guard bytes.count < Limits.sheetBytes else { return nil }
+    }
+    var trailer = ByteReader(bytes: Array(bytes.suffix(8)))
+    let body = Array(bytes.dropLast(8))
+    guard trailer.word() == body.withUnsafeBytes(XXH64.hash) else { return nil }
+    var reader = ByteReader(bytes: body)
+    guard reader.text() == key else { return nil }
+    return ModelSheet(from: &reader)
+  }
+
+  /// Keeps a sheet; that nobody finds it when it fails costs only time.
+  static func write(_ sheet: ModelSheet, _ path: String, key: String) {
+    var writer = ByteWriter()
+    writer.put(key)
+    sheet.write(to: &writer)
+    writer.put(Int(truncatingIfNeeded: writer.bytes.withUnsafeBytes(XXH64.hash)))
+    let partial = path + ".partial"
+    guard let file = fopen(partial, "w") else { return }
+    let isWhole = fwrite(writer.bytes, 1, writer.bytes.count, file) == writer.bytes.count
+    if fclose(file) == 0, isWhole { rename(partial, path) } else { unlink(partial) }
+  }
+}
+
+extension ModelSheet {
+  func write(to writer: inout ByteWriter) {
+    for tensors in [inputs, outputs] {
+      writer.put(tensors.count)
+      for tensor in tensors { tensor.write(to: &writer) }
+    }
+    writer.put(batchSymbol == nil ? 0 : 1)
+    writer.put(batchSymbol ?? "")
+    writer.put(hasFreeSizes ? 1 : 0)
+    writer.put(layers.count)
+    for layer in layers {
+      writer.put(layer.name)
+      for bytes in [layer.weights, layer.activations, layer.scratch] { writer.put(bytes.bytes) }
+    }
+  }
+
+  init?(from reader: inout ByteReader) {
+    func list<Element>(
+      _ reader: inout ByteReader, _ element: (inout ByteReader) -> Element?
+    ) -> [Element]? {
+      guard let count = reader.number(), count <= reader.bytes.count else { return nil }
+      var found: [Element] = []
+      for _ in 0..<count {
+        guard let next = element(&reader) else { return nil }
+        found.append(next)
+      }
+      return found
+    }
+    guard let inputs = list(&reader, Tensor.init(from:)),
+      let outputs = list(&reader, Tensor.init(from:)),
+      let isIndependent = reader.number(), let symbol = reader.text(),
+      let hasFreeSizes = reader.number(),
+      let layers = list(&reader, LayerFootprint.init(from:))
+    else { return nil }
+    self.inputs = inputs
+    self.outputs = outputs
+    batchSymbol = isIndependent == 1 ? symbol : nil
+    self.hasFreeSizes = hasFreeSizes == 1
+    self.layers = layers
+  }
+}
+
+extension ModelSheet.Tensor {
+  fileprivate func write(to writer: inout ByteWriter) {
+    writer.put(name)
+    writer.put(type.rawValue)
+    writer.put(shape.map { $0.count + 1 } ?? 0)
+    for dimension in shape ?? [] {
+      switch dimension {
+      case .fixed(let size):
+        writer.put(size)
+        writer.put("")
+      case .symbol(let name):
+        writer.put(0)
+        writer.put(name)
+      }
+    }
+  }
+
+  fileprivate init?(from reader: inout ByteReader) {
+    guard let name = reader.text(), let type = reader.text().flatMap(ElementType.init),
+      let rank = reader.number(), rank <= reader.bytes.count
+    else { return nil }
+    var shape: [Dimension] = []
+    for _ in 1..<max(rank, 1) {
+      guard let size = reader.number(), let symbol = reader.text() else { return nil }
+      shape.append(symbol.isEmpty ? .fixed(size) : .symbol(symbol))
+    }
+    self.init(name: name, type: type, shape: rank == 0 ? nil : shape)
+  }
+}
+
+extension LayerFootprint {
+  fileprivate init?(from reader: inout ByteReader) {
+    guard let name = reader.text(), let weights = reader.number(),
+      let activations = reader.number(), let scratch = reader.number()
+    else { return nil }
+    self.init(
+      name: name, weights: ByteCount(weights), activations: ByteCount(activations),
+      scratch: ByteCount(scratch))
+  }
+}
