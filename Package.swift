@@ -149,7 +149,8 @@ let package = Package(
       ],
       swiftSettings: strict),
     .testTarget(
-      name: "SchedulingTests", dependencies: ["Scheduling", "Vocabulary"], swiftSettings: strict),
+      name: "SchedulingTests", dependencies: ["Scheduling", "Vocabulary"], exclude: ["Scenarios"],
+      swiftSettings: strict),
     .testTarget(
       name: "SimulationTests", dependencies: ["Simulation", "Scheduling", "Vocabulary"],
       swiftSettings: strict),

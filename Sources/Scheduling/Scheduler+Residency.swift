@@ -136,12 +136,18 @@ extension Scheduler {
       models[model].largestBatch = largestBatch(model)
       rejectTooLarge(model, &plan)
     }
-    while residentBytes + inFlightBytes + reservedBytes > bytes {
-      guard let victim = victim(neededAfter: -1, keeping: nil) else { break }
-      let over = residentBytes + inFlightBytes + reservedBytes - bytes
+    for model in waiting { refresh(model) }
+  }
+
+  /// Evicts what the budget has no room for: a cut may have met layers that ran or were on their
+  /// way, which cannot go before that is over.
+  mutating func evictBeyondBudget(_ plan: inout Plan) {
+    guard let budget else { return }
+    while residentBytes + inFlightBytes + reservedBytes > budget {
+      guard let victim = victim(neededAfter: -1, keeping: nil) else { return }
+      let over = residentBytes + inFlightBytes + reservedBytes - budget
       shorten(victim.model, victim.layer, by: over, &plan)
     }
-    for model in waiting { refresh(model) }
   }
 
   /// Rejects what waits for a model and needs more memory than there is now.

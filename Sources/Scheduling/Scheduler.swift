@@ -87,6 +87,7 @@ public struct Scheduler: Policy {
   public mutating func step(_ event: Event, at now: Instant, into plan: inout Plan) {
     plan.removeAll()
     note(event, at: now, &plan)
+    evictBeyondBudget(&plan)
     rejectLate(at: now, &plan)
     startRuns(at: now, &plan)
     while giveWay(&plan) { startRuns(at: now, &plan) }
