@@ -60,14 +60,20 @@ public struct LoadOptions: Sendable {
   public var units: [Int]
   /// Where its weights are kept.
   public var weights: any WeightStore
+  /// Whether kernels are made for all common batch sizes at once, or when they are asked for.
+  ///
+  /// All are needed to pack weights in every form that one of them reads.
+  public var makesAllKernels: Bool
 
   /// What a model is made ready for; its weights stay in memory unless told.
   public init(
-    maximumBatch: Int, units: [Int], weights: any WeightStore = MemoryWeights()
+    maximumBatch: Int, units: [Int], weights: any WeightStore = MemoryWeights(),
+    makesAllKernels: Bool = true
   ) {
     self.maximumBatch = maximumBatch
     self.units = units
     self.weights = weights
+    self.makesAllKernels = makesAllKernels
   }
 }
 

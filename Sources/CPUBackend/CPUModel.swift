@@ -57,6 +57,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     let units = options.units.max() ?? 1
     let single = try plan(samples: 1, inputShapes: shapes, units: units)
     layers = footprints(single)
+    guard options.makesAllKernels else { return }
     for samples in Self.ladder(options.maximumBatch) where samples > 1 {
       _ = try plan(samples: samples, inputShapes: shapes, units: units)
     }

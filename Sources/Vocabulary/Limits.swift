@@ -80,6 +80,9 @@ public enum Limits {
   /// 200 of them took 5 s and 470 MB.
   public static let modelsPreparedAtStart = 8
 
+  /// The memory budget below which kernels for batch sizes that nobody has asked for are not made.
+  public static let budgetForAllKernels = 1 << 30
+
   /// Bytes of one model's sheet.
   public static let sheetBytes = 1 << 26
 

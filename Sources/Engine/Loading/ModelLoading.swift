@@ -134,6 +134,8 @@ extension Engine {
   ) -> Preparation.Prepare {
     var options = options
     options.weights = packed
+    // Somebody waits for them.
+    options.makesAllKernels = false
     return { [backend, compileOptions, options] () throws(ModelError) in
       let graph = try OnnxFile.read(path: path)
       guard graph.sources == [stamp] else {

@@ -4,6 +4,7 @@ import Compiler
 import Glibc
 import Logging
 import Models
+import Vocabulary
 
 extension Engine {
   /// Loads a program with its weights in a packed file where there is a folder for such.
@@ -32,6 +33,10 @@ extension Engine {
     }
   }
 
+  private var hasMemoryForAllKernels: Bool {
+    configuration.memory.map { $0.bytes >= Limits.budgetForAllKernels } ?? true
+  }
+
   /// With a memory budget weights come when they are told to, without one when they are touched.
   var weightSource: WeightMemory.Source {
     configuration.memory == nil ? .mapping : .read
@@ -44,6 +49,7 @@ extension Engine {
     let weights = try PackedWeights(reading: file, table, weightSource)
     var options = options
     options.weights = weights
+    options.makesAllKernels = hasMemoryForAllKernels
     let loaded = try backend.load(program, options: options)
     guard weights.isIncomplete else {
       file.noteUse()
