@@ -156,7 +156,9 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(
       name: "CPUBackendTests",
-      dependencies: ["CPUBackend", "Backend", "Compiler", "Models", "Reference", "Vocabulary"],
+      dependencies: [
+        "CPUBackend", "Backend", "COneDNN", "Compiler", "Models", "Reference", "Vocabulary",
+      ],
       swiftSettings: strict),
     .testTarget(
       name: "ReferenceBackendTests",

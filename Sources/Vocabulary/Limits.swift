@@ -39,8 +39,9 @@ public enum Limits {
   /// Elements of one tensor, so that byte sizes never overflow.
   public static let tensorElements = 1 << 40
 
-  /// Elements of one tensor that plain Swift computes: a request's values can ask for any number.
-  public static let computedElements = 1 << 26
+  /// Elements of one tensor that plain Swift computes: a request's values can ask for any number,
+  /// a model for all weights of a layer (VGG-19: 103 million).
+  public static let computedElements = 1 << 27
 
   /// Rounds of one Loop: its end may depend on what a request holds.
   public static let loopRounds = 1 << 20
