@@ -1,4 +1,3 @@
-import Glibc
 import Scheduling
 
 /// Measured layer costs, kept beside the packed weights that they were measured with.
@@ -7,14 +6,7 @@ import Scheduling
 enum CostFile {
   /// The costs of so many layers, if they were kept under this key.
   static func read(_ path: String, key: String, layers: Int) -> [LayerCost]? {
-    guard let file = fopen(path, "r") else { return nil }
-    defer { fclose(file) }
-    var bytes: [UInt8] = []
-    var part = [UInt8](repeating: 0, count: 1 << 16)
-    while case let count = fread(&part, 1, part.count, file), count > 0 {
-      bytes += part[..<count]
-      guard bytes.count < 1 << 26 else { return nil }
-    }
+    guard let bytes = SmallFile.read(path, below: 1 << 26) else { return nil }
     let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n")
     guard lines.count == layers + 1, lines[0] == Substring(name(of: key)) else { return nil }
     let costs = lines.dropFirst().compactMap(cost)
@@ -25,10 +17,7 @@ enum CostFile {
   static func write(_ costs: [LayerCost], _ path: String, key: String) {
     let lines = [name(of: key)] + costs.map(line)
     let bytes = Array((lines.joined(separator: "\n") + "\n").utf8)
-    let partial = path + ".partial"
-    guard let file = fopen(partial, "w") else { return }
-    let isWhole = fwrite(bytes, 1, bytes.count, file) == bytes.count
-    if fclose(file) == 0, isWhole { rename(partial, path) } else { unlink(partial) }
+    SmallFile.replace(path, with: bytes)
   }
 
   private static func name(of key: String) -> String { String(XXH64.hash(key), radix: 16) }

@@ -1,5 +1,4 @@
 import Backend
-import Glibc
 import Models
 import Vocabulary
 
@@ -13,14 +12,7 @@ enum SheetFile {
 
   /// The sheet, if it was kept under this key and no bit of it is wrong.
   static func read(_ path: String, key: String) -> ModelSheet? {
-    guard let file = fopen(path, "r") else { return nil }
-    defer { fclose(file) }
-    var bytes: [UInt8] = []
-    var part = [UInt8](repeating: 0, count: 1 << 16)
-    while case let count = fread(&part, 1, part.count, file), count > 0 {
-      bytes += part[..<count]
-      guard bytes.count < Limits.sheetBytes else { return nil }
-    }
+    guard let bytes = SmallFile.read(path, below: Limits.sheetBytes) else { return nil }
     var trailer = ByteReader(bytes: Array(bytes.suffix(8)))
     let body = Array(bytes.dropLast(8))
     guard trailer.word() == body.withUnsafeBytes(XXH64.hash) else { return nil }
@@ -35,10 +27,7 @@ enum SheetFile {
     writer.put(key)
     sheet.write(to: &writer)
     writer.put(Int(truncatingIfNeeded: writer.bytes.withUnsafeBytes(XXH64.hash)))
-    let partial = path + ".partial"
-    guard let file = fopen(partial, "w") else { return }
-    let isWhole = fwrite(writer.bytes, 1, writer.bytes.count, file) == writer.bytes.count
-    if fclose(file) == 0, isWhole { rename(partial, path) } else { unlink(partial) }
+    SmallFile.replace(path, with: writer.bytes)
   }
 }
 
