@@ -27,8 +27,6 @@ COPY --from=build /out/stowage /usr/local/bin/stowage
 COPY Models /models
 USER 10001
 WORKDIR /var/lib/stowage
-# Idle OpenMP threads sleep instead of spinning on the cores that sockets and the pager need.
-ENV OMP_WAIT_POLICY=passive
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \

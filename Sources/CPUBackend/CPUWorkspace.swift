@@ -125,7 +125,7 @@ final class CPUWorkspace: Workspace {
     let steps = plan.layers[begin].lowerBound..<plan.layers[end].upperBound
     let scratch = plan.steps[steps].map(\.kernel.scratch).max() ?? 0
     let scratchStart = (places.byteCount + 4095) & ~4095
-    let arena = model.memory.take(byteCount: scratchStart + scratch, isBrief: true)
+    let arena = model.memory.take(byteCount: scratchStart + scratch)
     defer { withExtendedLifetime(arena) {} }
     var operands: [UnsafeMutableRawPointer] = []
     for step in plan.steps[steps] {

@@ -5,9 +5,10 @@ import Vocabulary
 
 /// Memory for activations and scratch, used by one batch after another.
 ///
-/// Fresh memory costs a page fault every 4 KiB: for ResNet-50 with eight samples these took longer
-/// than the convolutions. So what is given back is kept, as long as all together is little more
-/// than was once in use at the same time.
+/// Fresh memory is dear: a page fault every 4 KiB took as long as a tenth of ResNet-50 with eight
+/// samples. So what is given back is kept, as long as all together is little more than was once in
+/// use at the same time. Blocks are cut from one range of addresses, the lowest that is free, and
+/// join their neighbours when they come back: memory is used again whatever the sizes are.
 final class MemoryPool: Sendable {
   /// Memory from a page border on; it goes back to the pool with its last reference.
   final class Block: @unchecked Sendable {
@@ -16,95 +17,37 @@ final class MemoryPool: Sendable {
     let byteCount: Int
     private let pool: MemoryPool
 
-    fileprivate init(_ extent: Extent, _ pool: MemoryPool) {
-      (base, byteCount, self.pool) = (extent.base, extent.byteCount, pool)
+    fileprivate init(_ base: UnsafeMutableRawPointer, _ byteCount: Int, _ pool: MemoryPool) {
+      (self.base, self.byteCount, self.pool) = (base, byteCount, pool)
     }
 
-    deinit { pool.give(Extent(base: base, byteCount: byteCount)) }
+    deinit { pool.give(base, byteCount) }
   }
 
-  fileprivate struct Extent: @unchecked Sendable {
-    // Unchecked: owned by the pool or by one block.
-    let base: UnsafeMutableRawPointer
-    let byteCount: Int
+  private let state = Lock(Arena())
 
-    init(base: UnsafeMutableRawPointer, byteCount: Int) {
-      (self.base, self.byteCount) = (base, byteCount)
-    }
-
-    /// Fresh memory; from 16 MiB on in huge pages.
-    init(byteCount: Int) {
-      let page = byteCount < 16 << 20 ? 4096 : 2 << 20
-      self.byteCount = (max(byteCount, 1) + page - 1) & ~(page - 1)
-      base = .allocate(byteCount: self.byteCount, alignment: page)
-      if page > 4096 { madvise(base, self.byteCount, MADV_HUGEPAGE) }
-    }
-  }
-
-  private struct State {
-    /// Given back longest ago first.
-    var idle: [Extent] = []
-    var idleBytes = 0
-    var usedBytes = 0
-    var peakBytes = 0
-    var mostIdle = Int.max
-  }
-
-  private let state = Lock(State())
-
-  /// Takes memory of at least so many bytes, of what is kept where something fits.
+  /// Takes memory of at least so many bytes, of what is kept where it fits.
   ///
-  /// - Parameter isBrief: Whether it is given back before anybody else could miss what it has too
-  ///   much: then any that is large enough will do.
-  func take(byteCount: Int, isBrief: Bool = false) -> Block {
-    let kept = state.withLock { state -> Extent? in
-      let most = isBrief ? Int.max : byteCount + byteCount / 2 + 4096
-      let fitting = state.idle.indices.filter {
-        state.idle[$0].byteCount >= byteCount && state.idle[$0].byteCount <= most
-      }
-      let best = fitting.min { state.idle[$0].byteCount < state.idle[$1].byteCount }
-      return best.map { state.idle.remove(at: $0) }
+  /// Ends the process where the operating system has no addresses left.
+  func take(byteCount: Int) -> Block {
+    let bytes = (max(byteCount, 1) + Arena.page - 1) & ~(Arena.page - 1)
+    let base = state.withLock { $0.take(bytes) }
+    guard let base else {
+      fatalError("The operating system refuses \(bytes) bytes of addresses for activations.")
     }
-    let extent = kept ?? Extent(byteCount: byteCount)
-    let surplus = state.withLock { state in
-      if kept != nil { state.idleBytes -= extent.byteCount }
-      state.usedBytes += extent.byteCount
-      state.peakBytes = max(state.peakBytes, state.usedBytes)
-      return Self.shrink(&state)
-    }
-    for extent in surplus { extent.base.deallocate() }
-    return Block(extent, self)
+    return Block(base, bytes, self)
   }
 
-  private func give(_ extent: Extent) {
-    let surplus = state.withLock { state in
-      state.usedBytes -= extent.byteCount
-      state.idleBytes += extent.byteCount
-      state.idle.append(extent)
-      return Self.shrink(&state)
-    }
-    for extent in surplus { extent.base.deallocate() }
-  }
-
-  private static func shrink(_ state: inout State) -> [Extent] {
-    var surplus: [Extent] = []
-    // Without some room small blocks of new sizes would push out the large ones.
-    let limit = state.peakBytes + state.peakBytes / 4
-    while state.idleBytes > min(limit - state.usedBytes, state.mostIdle), !state.idle.isEmpty {
-      let oldest = state.idle.removeFirst()
-      state.idleBytes -= oldest.byteCount
-      surplus.append(oldest)
-    }
-    return surplus
+  private func give(_ base: UnsafeMutableRawPointer, _ byteCount: Int) {
+    state.withLock { $0.give(base, byteCount) }
   }
 
   /// Sets how much is kept at most although nobody uses it.
   func keepIdle(atMost bytes: Int) {
-    let surplus = state.withLock { state in
-      state.mostIdle = bytes
-      return Self.shrink(&state)
+    state.withLock { arena in
+      arena.mostIdle = bytes
+      arena.shrink()
     }
-    for extent in surplus { extent.base.deallocate() }
   }
 
   /// How much is in use, how much is kept, and how much was in use at most.
@@ -115,7 +58,138 @@ final class MemoryPool: Sendable {
     }
   }
 
-  deinit {
-    for extent in state.withLock({ $0.idle }) { extent.base.deallocate() }
+  deinit { state.withLock { $0.unmap() } }
+}
+
+/// Ranges of addresses: which are free, and which of those hold no memory.
+private struct Arena: @unchecked Sendable {
+  // Unchecked: addresses only; a pool keeps it behind its lock.
+
+  static let page = 4096
+  /// Memory comes and goes in huge pages: their faults are rare, and translations fewer.
+  private static let hugePage = 2 << 20
+
+  /// Addresses got from the operating system, and how many bytes of each may be used so far.
+  private var regions: [(base: UnsafeMutableRawPointer, byteCount: Int, open: Int)] = []
+  /// Addresses that nobody has taken.
+  private var free = RangeSet<Int>()
+  /// Whole huge pages that hold no memory, all of them free.
+  private var absent = RangeSet<Int>()
+  private(set) var usedBytes = 0
+  private(set) var peakBytes = 0
+  var mostIdle = Int.max
+
+  var idleBytes: Int {
+    let open = regions.reduce(0) { $0 + $1.open }
+    return open - absent.ranges.reduce(0) { $0 + $1.count } - usedBytes
   }
+
+  mutating func take(_ bytes: Int) -> UnsafeMutableRawPointer? {
+    guard let start = fitting(bytes) ?? open(bytes),
+      let base = UnsafeMutableRawPointer(bitPattern: start)
+    else { return nil }
+    free.remove(contentsOf: start..<start + bytes)
+    let huge = Self.hugePage
+    absent.remove(contentsOf: start & ~(huge - 1)..<(start + bytes + huge - 1) & ~(huge - 1))
+    usedBytes += bytes
+    peakBytes = max(peakBytes, usedBytes)
+    AddressSanitizer.allow(base, bytes)
+    shrink()
+    return base
+  }
+
+  mutating func give(_ base: UnsafeMutableRawPointer, _ bytes: Int) {
+    AddressSanitizer.forbid(base, bytes)
+    let start = Int(bitPattern: base)
+    free.insert(contentsOf: start..<start + bytes)
+    usedBytes -= bytes
+    shrink()
+  }
+
+  private func fitting(_ bytes: Int) -> Int? {
+    free.ranges.first { $0.count >= bytes }?.lowerBound
+  }
+
+  /// Opens more addresses; returns where so many bytes are free now.
+  private mutating func open(_ bytes: Int) -> Int? {
+    if regions.last.map({ $0.byteCount - $0.open < bytes }) ?? true {
+      guard reserve(bytes) else { return nil }
+    }
+    let last = regions.count - 1
+    let (base, end) = (regions[last].base, Int(bitPattern: regions[last].base) + regions[last].open)
+    let tail = free.ranges.last.map { $0.upperBound == end ? $0.count : 0 } ?? 0
+    let more = (bytes - tail + Self.hugePage - 1) & ~(Self.hugePage - 1)
+    guard mprotect(base + regions[last].open, more, PROT_READ | PROT_WRITE) == 0 else { return nil }
+    regions[last].open += more
+    free.insert(contentsOf: end..<end + more)
+    absent.insert(contentsOf: end..<end + more)
+    return fitting(bytes)
+  }
+
+  /// Gets addresses without memory: as many as the machine could ever back, or fewer where a limit
+  /// forbids that.
+  private mutating func reserve(_ bytes: Int) -> Bool {
+    let huge = Self.hugePage
+    let least = (bytes + huge - 1) & ~(huge - 1)
+    var wanted = max(sysconf(Int32(_SC_PHYS_PAGES)) * Self.page * 2 & ~(huge - 1), least)
+    while true {
+      let address = mmap(
+        nil, wanted + huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+      if let address, address != MAP_FAILED {
+        let skipped = -Int(bitPattern: address) & (huge - 1)
+        if skipped > 0 { munmap(address, skipped) }
+        if skipped < huge { munmap(address + skipped + wanted, huge - skipped) }
+        madvise(address + skipped, wanted, MADV_HUGEPAGE)
+        regions.append((address + skipped, wanted, 0))
+        return true
+      }
+      guard wanted > least else { return false }
+      wanted = max(wanted / 2 & ~(huge - 1), least)
+    }
+  }
+
+  /// Lets go of memory that nobody uses, as far as there is too much, from the highest addresses on.
+  mutating func shrink() {
+    let limit = min(peakBytes + peakBytes / 4 - usedBytes, mostIdle)
+    var surplus = idleBytes - limit
+    guard surplus > 0 else { return }
+    let huge = Self.hugePage
+    for range in free.ranges.reversed() {
+      let (lower, upper) = (
+        (range.lowerBound + huge - 1) & ~(huge - 1), range.upperBound & ~(huge - 1)
+      )
+      guard lower < upper else { continue }
+      for part in RangeSet(lower..<upper).subtracting(absent).ranges.reversed() {
+        let bytes = min(part.count, (surplus + huge - 1) & ~(huge - 1))
+        let start = part.upperBound - bytes
+        madvise(UnsafeMutableRawPointer(bitPattern: start), bytes, MADV_DONTNEED)
+        absent.insert(contentsOf: start..<part.upperBound)
+        surplus -= bytes
+        if surplus <= 0 { return }
+      }
+    }
+  }
+
+  mutating func unmap() {
+    for region in regions {
+      AddressSanitizer.allow(region.base, region.open)
+      munmap(region.base, region.byteCount)
+    }
+    regions = []
+  }
+}
+
+/// Tells the address sanitizer, where a program is built with it, which memory is nobody's.
+private enum AddressSanitizer {
+  private typealias Mark = @convention(c) (UnsafeRawPointer, Int) -> Void
+
+  private static let poison = symbol("__asan_poison_memory_region")
+  private static let unpoison = symbol("__asan_unpoison_memory_region")
+
+  private static func symbol(_ name: String) -> Mark? {
+    dlsym(nil, name).map { unsafeBitCast($0, to: Mark.self) }
+  }
+
+  static func forbid(_ base: UnsafeMutableRawPointer, _ bytes: Int) { poison?(base, bytes) }
+  static func allow(_ base: UnsafeMutableRawPointer, _ bytes: Int) { unpoison?(base, bytes) }
 }

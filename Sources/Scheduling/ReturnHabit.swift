@@ -8,7 +8,7 @@ import Vocabulary
 /// a fraction of the time that one sample takes.
 struct ReturnHabit: Sendable {
   /// The part of one sample's time that is waited at the most.
-  private static let patience = 0.25
+  private static let patience = 0.5
   /// The share that must have been back so far for waiting to be worth it.
   private static let worthwhile = 0.5
   private static let learningRate = 0.3

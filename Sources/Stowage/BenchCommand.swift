@@ -33,6 +33,7 @@ struct BenchCommand: ParsableCommand {
   var backend = EngineOptions.BackendName.cpu
 
   func run() throws {
+    SpinLimit.apply()
     let begin = Clock.nanoseconds
     let program = try Compiler.compile(OnnxFile.read(path: model))
     let loaded = try backend.make(units: units).load(

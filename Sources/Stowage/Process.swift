@@ -28,6 +28,28 @@ struct SignalWaiter {
   }
 }
 
+/// How long threads of OpenMP look out for more work before they sleep.
+enum SpinLimit {
+  /// Rounds of looking out: about 0.2 ms, which is longer than the gap between two layers.
+  ///
+  /// Left to itself libgomp spins for about 5 ms after a batch, on a core that the sockets need for
+  /// the next one: clients that ask again were back 7.5 ms after their answers instead of 2.2 (95th
+  /// percentile, 2 cores). Not to spin at all makes small networks up to 2.8 times as slow.
+  private static let rounds = "10000"
+
+  /// Starts the program anew with the limit, unless the environment says something of its own:
+  /// libgomp reads it once, before `main`.
+  static func apply() {
+    guard getenv("GOMP_SPINCOUNT") == nil, getenv("OMP_WAIT_POLICY") == nil,
+      setenv("GOMP_SPINCOUNT", rounds, 1) == 0
+    else { return }
+    var path = [CChar](repeating: 0, count: Int(PATH_MAX))
+    guard readlink("/proc/self/exe", &path, path.count - 1) > 0 else { return }
+    // Where this is forbidden the server runs all the same.
+    execv(path, CommandLine.unsafeArgv)
+  }
+}
+
 /// What the process may use.
 enum Processors {
   /// Cores that this process may run on.

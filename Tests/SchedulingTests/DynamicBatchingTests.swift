@@ -74,8 +74,10 @@ struct DynamicBatchingTests {
     #expect(plan.batches.first?.reason == .delay)
   }
 
-  @Test("Clients that ask again as soon as they are answered travel together, not one and the rest")
-  func waitsForThoseWhoComeBack() throws {
+  @Test(
+    "Clients that ask again as soon as they are answered travel together, not one and the rest",
+    arguments: [0.5, 1.1])
+  func waitsForThoseWhoComeBack(gap: Double) throws {
     var scheduler = scheduler(profile(batch: 8, limit: 16))
     var (now, next) = (0.0, UInt64(4))
     var plan = scheduler.step(request(0), at: at(now))
@@ -86,9 +88,9 @@ struct DynamicBatchingTests {
       now += 10 * Double(run.samples.count)
       plan = scheduler.step(
         .runFinished(run.id, took: .milliseconds(10 * run.samples.count)), at: at(now))
-      // Everybody who was answered is back within two milliseconds.
+      // Everybody who was answered is back within half of the time that a sample takes.
       for _ in plan.answers {
-        now += 0.5
+        now += gap
         let step = scheduler.step(request(next), at: at(now))
         next += 1
         if plan.runs.isEmpty { plan = step }
