@@ -155,9 +155,8 @@ private struct Arena: @unchecked Sendable {
     guard surplus > 0 else { return }
     let huge = Self.hugePage
     for range in free.ranges.reversed() {
-      let (lower, upper) = (
-        (range.lowerBound + huge - 1) & ~(huge - 1), range.upperBound & ~(huge - 1)
-      )
+      let lower = (range.lowerBound + huge - 1) & ~(huge - 1)
+      let upper = range.upperBound & ~(huge - 1)
       guard lower < upper else { continue }
       for part in RangeSet(lower..<upper).subtracting(absent).ranges.reversed() {
         let bytes = min(part.count, (surplus + huge - 1) & ~(huge - 1))

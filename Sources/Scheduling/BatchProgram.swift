@@ -52,6 +52,10 @@ struct ProgramBuilder {
   /// False: one chunk for the whole network.
   let perLayer: Bool
 
+  /// What a border between segments has to gain, as a share of the network's time: it ends runs and
+  /// copies what waits there, and measured times are no surer than that.
+  private static let leastGain = 0.005
+
   /// The best way through, or nil when no way fits into memory.
   func program(samples: Int) -> BatchProgram? {
     guard memory != nil else { return finish([(0..<layers.count, samples)], samples) }
@@ -69,6 +73,8 @@ struct ProgramBuilder {
     let times = chunks.map { chunk in
       (0..<count).map { seconds(layer: $0, chunk: chunk, samples) }
     }
+    // Without it a plan falls into pieces wherever noise made one chunk look faster than another.
+    let border = times[0].reduce(0, +) * Self.leastGain
     var best = Array(repeating: Double.infinity, count: count + 1)
     var from = Array(repeating: (0, 0), count: count + 1)
     best[0] = 0
@@ -79,8 +85,7 @@ struct ProgramBuilder {
           part.add(layer, seconds: times[place][layer])
           guard part.canFit else { break }
           guard let seconds = part.seconds(endingAt: layer) else { continue }
-          // A border between segments costs nothing by itself: prefer fewer of them.
-          let total = best[start] + seconds + 1e-9
+          let total = best[start] + seconds + border
           if total < best[layer + 1] {
             (best[layer + 1], from[layer + 1]) = (total, (start, chunk))
           }

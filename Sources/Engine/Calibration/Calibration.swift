@@ -61,8 +61,8 @@ struct Calibration {
     return found
   }
 
-  /// The shorter of two runs, after one that does not count: it may make kernels, and touches memory
-  /// for the first time, which can take longer than the layer itself.
+  /// The shorter of two runs, after one that does not count: it may make kernels, and touches
+  /// memory for the first time, which can take longer than the layer itself.
   private func seconds(
     layer: Int, samples: Int, units: Int, in workspace: any Workspace
   ) throws(ModelError) -> Double {
