@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 
 import numpy as np
 
@@ -81,6 +82,16 @@ def served_rate(port, clients, seconds):
     return sum(counts) / (time.monotonic() - begin)
 
 
+def batches(port, samples):
+    """How many batches took more than half of so many samples, and how many there were."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        text = answer.read().decode()
+    counts = {
+        limit: int(count) for limit, count in
+        re.findall(r'^stowage_batch_samples_bucket{.*le="([^"]+)"} (\d+)$', text, re.M)}
+    return counts["+Inf"] - counts[str(samples // 2)], counts["+Inf"]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stowage", required=True)
@@ -104,6 +115,7 @@ def main():
             times = [own.ask("time 8") for _ in range(8)]
             alone.append(8 / statistics.median(times))
             served.append(served_rate(port, arguments.clients, arguments.seconds))
+        whole, total = batches(port, arguments.clients)
         server.terminate()
         server.wait()
     own.close()
@@ -118,7 +130,8 @@ def main():
         f"| engine, batches of 8 | {statistics.median(alone):.1f} "
         f"({', '.join(f'{r:.1f}' for r in alone)}) |",
         f"| served | {statistics.median(served):.1f} ({', '.join(f'{r:.1f}' for r in served)}) |",
-        "", f"Served of the engine's own: **{share:.2f}** (to reach: 0.95).", ""])
+        "", f"Served of the engine's own: **{share:.2f}** (to reach: 0.95).",
+        f"{whole} of {total} batches took more than half of the clients.", ""])
     (HERE.parent / "Results" / "throughput.md").write_text(text)
     print(text)
 

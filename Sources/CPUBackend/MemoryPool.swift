@@ -148,7 +148,7 @@ private struct Arena: @unchecked Sendable {
     }
   }
 
-  /// Lets go of memory that nobody uses, as far as there is too much, from the highest addresses on.
+  /// Lets go of what is too much of the memory that nobody uses, the highest addresses first.
   mutating func shrink() {
     let limit = min(peakBytes + peakBytes / 4 - usedBytes, mostIdle)
     var surplus = idleBytes - limit

@@ -11,6 +11,8 @@ struct ReturnHabit: Sendable {
   private static let patience = 0.5
   /// The share that must have been back so far for waiting to be worth it.
   private static let worthwhile = 0.5
+  /// The share from which on clients count as a closed loop.
+  private static let nearlyAll = 0.8
   private static let learningRate = 0.3
 
   /// Answered at the last ends of batches, and how many of them are back.
@@ -39,6 +41,9 @@ struct ReturnHabit: Sendable {
   mutating func arrived(at now: Instant) {
     if now <= end { back += 1 }
   }
+
+  /// Whether nearly all who are answered ask again at once.
+  var isClosedLoop: Bool { share >= Self.nearlyAll }
 
   /// Until when company is worth waiting for; zero when it is not.
   var waitsUntil: Instant {

@@ -42,6 +42,9 @@ private enum Tuning {
   /// Requests that will have come when the backlog is worked off, and all that then waits with
   /// them.
   static let future = 30.0
+  /// How much longer than its samples one by one a batch may take to be as fast: a batch is handed
+  /// out and answered once.
+  static let costOfBatch = 1.05
 }
 
 /// What candidates are weighed with at one moment, worked out once for all of them.
@@ -183,6 +186,7 @@ extension Scheduler {
     guard options.features.contains(.groups), models[model].costs.isKnown, summary.requests > 1
     else { return summary.requests }
     let each = max(Double(summary.samples) / Double(summary.requests), 1)
+    if isFastestTogether(model) { return summary.requests }
     var others = 0.0
     let weight = max(models[model].profile.weight, 1e-9)
     for other in waiting where other != model { others += summaries[other].worth / weight }
@@ -201,6 +205,17 @@ extension Scheduler {
     }
     swap(&scratch, &groupScratch)
     return size
+  }
+
+  /// Whether the clients of a model make a closed loop that turns fastest when all travel together.
+  ///
+  /// By Little's law the response time of a closed loop is its clients over their throughput: a
+  /// small group that is answered sooner gains nothing, because it comes back behind the others.
+  private mutating func isFastestTogether(_ model: Int) -> Bool {
+    guard models[model].habit.isClosedLoop else { return false }
+    let samples = summaries[model].samples
+    let together = estimate(model, samples: samples).seconds
+    return together <= estimate(model, samples: 1).seconds * Double(samples) * Tuning.costOfBatch
   }
 
   /// Requests per second of all models; it falls as long as none comes.

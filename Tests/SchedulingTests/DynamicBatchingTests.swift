@@ -100,6 +100,33 @@ struct DynamicBatchingTests {
     #expect(sizes.suffix(3) == [4, 4, 4])
   }
 
+  @Test("In a closed loop all travel together although a single one would be answered sooner")
+  func closedLoopTurnsFastest() throws {
+    let cost = LayerCost(batches: [1, 8], units: [2], seconds: [0.010, 0.078])
+    let layer = LayerProfile(
+      weights: .zero, activations: .zero, scratch: .zero, cost: cost)
+    var scheduler = scheduler(
+      ModelProfile(layers: [layer], maximumBatch: 8, maximumQueueDelay: .zero, queueLimit: 16))
+    var (now, next) = (0.0, UInt64(8))
+    var plan = scheduler.step(request(0), at: at(now))
+    for id in 1..<8 { _ = scheduler.step(request(UInt64(id)), at: at(now)) }
+    var sizes: [Int] = []
+    for _ in 0..<40 {
+      let run = try #require(plan.runs.first)
+      let took = 10 * Double(run.samples.count) - 0.25 * Double(run.samples.count - 1)
+      now += took
+      plan = scheduler.step(.runFinished(run.id, took: .microseconds(Int(took * 1e3))), at: at(now))
+      for _ in plan.answers {
+        now += 0.2
+        let step = scheduler.step(request(next), at: at(now))
+        next += 1
+        if plan.runs.isEmpty { plan = step }
+      }
+      sizes.append(try #require(plan.runs.first).samples.count)
+    }
+    #expect(sizes.suffix(4) == [8, 8, 8, 8], "\(sizes)")
+  }
+
   @Test("Who comes once does not make the next one wait")
   func doesNotWaitForStrangers() throws {
     var scheduler = scheduler(profile(batch: 8))
