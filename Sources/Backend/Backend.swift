@@ -17,8 +17,12 @@ public protocol Backend: Sendable {
   /// Memory for activations and scratch.
   var workingMemory: WorkingMemory { get }
 
-  /// Sets how much memory for activations and scratch is kept between runs; more than that goes.
-  func keepWorkingMemory(atMost bytes: ByteCount)
+  /// Sets how much memory for activations and scratch is in use or kept for the next runs: what is
+  /// kept beyond that goes to the frames.
+  func limitWorkingMemory(to bytes: ByteCount)
+
+  /// Memory that weights and activations hand to each other; nil for a backend without.
+  var frames: PageFrames? { get }
 
   /// Makes a program ready: packs its weights, plans its memory, prepares its kernels.
   ///
@@ -34,7 +38,10 @@ extension Backend {
   public var workingMemory: WorkingMemory { WorkingMemory() }
 
   /// Does nothing, for backends that keep nothing.
-  public func keepWorkingMemory(atMost bytes: ByteCount) {}
+  public func limitWorkingMemory(to bytes: ByteCount) {}
+
+  /// None, for backends whose memory is not the process'.
+  public var frames: PageFrames? { nil }
 }
 
 /// Memory of a backend for activations and scratch.

@@ -10,7 +10,9 @@ public struct CPUBackend: Backend {
   /// Cores that runs may share out.
   public let computeUnits: Int
   private let usesWinograd: Bool
-  private let memory = MemoryPool()
+  private let memory: MemoryPool
+  /// Memory that weights and activations hand to each other.
+  public let frames: PageFrames?
 
   /// A backend for so many cores.
   ///
@@ -19,6 +21,9 @@ public struct CPUBackend: Backend {
   public init(computeUnits: Int = 1, usesWinograd: Bool = true) {
     self.computeUnits = max(computeUnits, 1)
     self.usesWinograd = usesWinograd
+    let frames = PageFrames()
+    self.frames = frames
+    memory = MemoryPool(frames)
   }
 
   /// The name shown to people.
@@ -34,8 +39,8 @@ public struct CPUBackend: Backend {
   /// Memory for activations and scratch.
   public var workingMemory: WorkingMemory { memory.use }
 
-  /// Sets how much memory for activations and scratch is kept between runs.
-  public func keepWorkingMemory(atMost bytes: ByteCount) { memory.keepIdle(atMost: bytes.bytes) }
+  /// Sets how much memory for activations and scratch is in use or kept for the next runs.
+  public func limitWorkingMemory(to bytes: ByteCount) { memory.limit(to: bytes.bytes) }
 
   /// Packs the weights and makes the kernels for a ladder of batch sizes.
   ///

@@ -20,20 +20,26 @@ extension Scheduler {
     return missing
   }
 
-  /// The least memory with which some samples of a model get through: one at a time through each
-  /// layer, the others waiting at its borders.
+  /// The least memory with which some samples of a model get through, one at a time: the best of
+  /// all ways to cut its layers into segments at whose ends the others wait.
   func memoryNeeded(_ model: Int, samples: Int) -> Int {
     let profile = models[model].profile
-    var before = profile.input.bytes
-    var most = 0
-    for (index, layer) in profile.layers.enumerated() {
-      let after = layer.activations.bytes
-      let waiting = (samples - 1) * max(before, after)
-      most = max(
-        most, waiting + before + after + layer.scratch.bytes + models[model].weights[index])
-      before = after
+    let weights = models[model].weights
+    // The least that the layers before each border need.
+    var least = Array(repeating: Int.max, count: weights.count + 1)
+    least[0] = 0
+    for start in weights.indices {
+      var (inside, largest) = (0, 0)
+      for layer in start..<weights.count {
+        inside = max(inside, profile.activations(in: layer))
+        largest = max(largest, weights[layer])
+        let waiting = max(
+          profile.activations(before: start), profile.activations(before: layer + 1))
+        let need = (samples - 1) * waiting + inside + largest
+        least[layer + 1] = min(least[layer + 1], max(least[start], need))
+      }
     }
-    return most
+    return least[weights.count]
   }
 
   /// The most samples of a model that fit into memory together; 0 when not even one does.
@@ -162,6 +168,9 @@ extension Scheduler {
 
   // MARK: Room
 
+  /// Bytes of the large pages that a device moves memory by.
+  private static let frameBytes = 2 << 20
+
   /// Evicts until some bytes are free; false, with nothing evicted, when that cannot be.
   mutating func makeRoom(_ bytes: Int, keeping kept: Kept, _ plan: inout Plan) -> Bool {
     guard let budget, bytes > 0 else { return true }
@@ -197,9 +206,11 @@ extension Scheduler {
 
   /// Drops pages from the end of a layer.
   mutating func shorten(_ model: Int, _ layer: Int, by bytes: Int, _ plan: inout Plan) {
-    let page = max(options.pageBytes.bytes, 1)
-    let rounded = (bytes + page - 1) / page * page
-    evict(model, layer, keeping: max(models[model].resident[layer] - rounded, 0), &plan)
+    // Of what is large whole frames: the next page-in can take their memory over as it is.
+    let isLarge = models[model].weights[layer] >= Self.frameBytes
+    let unit = isLarge ? Self.frameBytes : max(options.pageBytes.bytes, 1)
+    let left = max(models[model].resident[layer] - bytes, 0)
+    evict(model, layer, keeping: left / unit * unit, &plan)
   }
 
   /// Drops what a layer has beyond some bytes.
