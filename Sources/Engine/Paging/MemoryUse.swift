@@ -35,6 +35,8 @@ final class MemoryUse: Sendable {
   private let backend: any Backend
   private let budget: Gauge
   private let weights: Gauge
+  private let other: Gauge
+  private let plans: Gauge
   private let peak: Gauge
   private let processPeak: Gauge
 
@@ -46,7 +48,7 @@ final class MemoryUse: Sendable {
     let (name, help) = (
       "stowage_memory_bytes",
       "Memory of the budget in use: weights that were paged in, activations and scratch of "
-        + "batches, and what is kept for the next ones."
+        + "batches, what is kept for the next ones, and other memory of the process."
     )
     func labels(_ kind: String) -> [(name: String, value: String)] { [(name: "kind", value: kind)] }
     weights = registry.gauge(name, help, labels: labels("weights"))
@@ -56,6 +58,9 @@ final class MemoryUse: Sendable {
     registry.sampled(name, help, labels: labels("kept")) { [frames] in
       Double(backend.workingMemory.idle.bytes + frames.byteCount)
     }
+    other = registry.gauge(name, help, labels: labels("other"))
+    plans = registry.gauge(
+      "stowage_memory_plans_bytes", "What of the budget plans may fill: all but other memory.")
     let (peakName, peakHelp) = (
       "stowage_memory_peak_bytes",
       "The most bytes of each kind so far; process is all of it, measured now and then."
@@ -75,6 +80,7 @@ final class MemoryUse: Sendable {
       state.budget = bytes.bytes
       state.unplanned = [unplanned]
       state.share = Self.share(of: state)
+      plans.set(state.share)
       return ByteCount(state.share)
     }
   }
@@ -90,6 +96,7 @@ final class MemoryUse: Sendable {
       let share = Self.share(of: state)
       guard abs(share - state.share) > state.budget / 48 else { return nil }
       state.share = share
+      plans.set(share)
       return ByteCount(share)
     }
   }
@@ -98,7 +105,10 @@ final class MemoryUse: Sendable {
     let resident = Int(stowage_resident_bytes())
     processPeak.raise(to: resident)
     let working = backend.workingMemory
-    return resident - weights.steps - working.used.bytes - working.idle.bytes - frames.byteCount
+    let planned =
+      weights.steps + working.used.bytes + working.idle.bytes + frames.byteCount
+    other.set(max(resident - planned, 0))
+    return resident - planned
   }
 
   private static func share(of state: State) -> Int {
