@@ -59,8 +59,7 @@ struct ProgramBuilder {
   /// What a second of the link costs, in seconds, although computing hides it: the page-ins of
   /// others wait behind it.
   ///
-  /// Without it a plan read weights once more for every chunk wherever that took no longer, and four
-  /// networks in half of their memory moved three times the bytes.
+  /// Without it a plan read weights once more for every chunk wherever that took no longer.
   private static let priceOfLink = 0.1
 
   /// The best way through, or nil when no way fits into memory.

@@ -168,9 +168,6 @@ extension Scheduler {
 
   // MARK: Room
 
-  /// Bytes of the large pages that a device moves memory by.
-  private static let frameBytes = 2 << 20
-
   /// Evicts until some bytes are free; false, with nothing evicted, when that cannot be.
   mutating func makeRoom(_ bytes: Int, keeping kept: Kept, _ plan: inout Plan) -> Bool {
     guard let budget, bytes > 0 else { return true }
@@ -207,8 +204,8 @@ extension Scheduler {
   /// Drops pages from the end of a layer.
   mutating func shorten(_ model: Int, _ layer: Int, by bytes: Int, _ plan: inout Plan) {
     // Of what is large whole frames: the next page-in can take their memory over as it is.
-    let isLarge = models[model].weights[layer] >= Self.frameBytes
-    let unit = isLarge ? Self.frameBytes : max(options.pageBytes.bytes, 1)
+    let (page, frame) = (max(options.pageBytes.bytes, 1), options.frameBytes.bytes)
+    let unit = models[model].weights[layer] >= frame ? max(frame, page) : page
     let left = max(models[model].resident[layer] - bytes, 0)
     evict(model, layer, keeping: left / unit * unit, &plan)
   }

@@ -1,5 +1,6 @@
 import API
 import ArgumentParser
+import Backend
 import CLinux
 import Engine
 import Glibc
@@ -107,7 +108,10 @@ struct ServeCommand: ParsableCommand {
         maximumQueueDelay: .microseconds(maxQueueDelay), queueLimit: queueLimit, memory: budget,
         packed: try options.packedFolder()),
       backend: options.backend.make(units: units),
-      policy: Scheduler(SchedulerOptions(units: units, executors: 1, budget: budget)),
+      policy: Scheduler(
+        SchedulerOptions(
+          units: units, executors: 1, budget: budget,
+          frameBytes: ByteCount(PageFrames.frameBytes))),
       registry: registry, logger: logger)
   }
 
