@@ -11,6 +11,7 @@ extension Scheduler {
     var state = ModelState(profile, pageBytes: max(options.pageBytes.bytes, 1))
     state.exists = true
     models[id.index] = state
+    settleKernels()
     models[id.index].largestBatch = largestBatch(id.index)
     let single = estimate(id.index, samples: 1)
     models[id.index].singleSeconds = single.seconds
@@ -31,7 +32,8 @@ extension Scheduler {
   mutating func leave(_ model: Int, _ plan: inout Plan) {
     models[model].exists = false
     models[model].isLeaving = false
-    for layer in models[model].resident.indices { evict(model, layer, keeping: 0, &plan) }
+    for kernel in models[model].kernels.all { evict(model, kernel, keeping: 0, &plan) }
+    settleKernels()
   }
 
   mutating func admit(_ request: QueuedRequest, at now: Instant, _ plan: inout Plan) {
@@ -138,8 +140,10 @@ extension Scheduler {
     summary.worth = Double(preview.requests) * models[model].profile.weight
     let estimate = estimate(model, samples: preview.samples)
     summary.seconds = estimate.seconds
-    summary.missing = budget == nil ? 0 : max(estimate.pageIns - models[model].residentBytes, 0)
-    summary.canBegin = isResident(model, layer: 0)
+    models[model].upcoming = models[model].profile.maximumBatch > 1 ? preview.samples : 1
+    if !models[model].kernels.isSingle { _ = program(model, samples: models[model].upcoming) }
+    summary.missing = budget == nil ? 0 : max(estimate.pageIns - usefulBytes(model), 0)
+    summary.canBegin = isResident(model, models[model].upcomingKernels[0])
     summary.gain = summary.worth / max(serviceSeconds(summary), 1e-9)
     summaries[model] = summary
   }

@@ -30,8 +30,8 @@ public struct Scheduler: Policy {
   struct Transfer: Sendable {
     var id: PageInID
     var model: Int
-    var layer: Int
-    /// Where in the layer its bytes begin.
+    var kernel: Int
+    /// Where in the kernel's weights its bytes begin.
     var begin: Int
     var bytes: Int
   }

@@ -51,7 +51,8 @@ public struct SchedulerOptions: Sendable {
   public var minimumRun: Duration
   /// A run ends at the first border after this long, so that something better can overtake it.
   public var maximumRun: Duration
-  /// A request that has waited this long goes before all that have not.
+  /// A request that has waited this long goes before all of its priority that have not, and nothing
+  /// new begins before it; Documentation/Scheduling.md says how long it can still take.
   public var starvationBound: Duration
   /// How much slower runs are beside another one, until it is measured: 0.05 for 5 %.
   public var interference: Double

@@ -2,8 +2,7 @@
 public enum Comparison {
   /// Plays a workload under a policy, and sets the result against the bounds.
   public static func report(_ workload: Workload, under entry: PolicyCatalog.Entry) -> Report {
-    var simulator = Simulator(
-      workload, policy: entry.make(workload), named: entry.name, isPlanned: entry.isPlanned)
+    var simulator = Simulator(workload, under: entry)
     var report = simulator.run()
     let bounds = Bounds.seconds(workload)
     if bounds.mean > 0 { report.meanOverBound = report.mean / 1e3 / bounds.mean }
