@@ -14,8 +14,8 @@ public enum PolicyCatalog {
     /// Whether nobody waits beyond the workload's bound and what was there before: then it is
     /// checked.
     public var boundsWaiting = false
-    /// Makes the policy for a workload.
-    public var make: @Sendable (Workload) -> any Policy
+    /// Makes the policy for a workload; throws a sentence when it cannot play it.
+    public var make: @Sendable (Workload) throws -> any Policy
   }
 
   /// Ours.
@@ -33,9 +33,9 @@ public enum PolicyCatalog {
   ]
 
   /// Every policy.
-  public static var all: [Entry] { [stowage] + baselines + ablations }
+  public static var all: [Entry] { [stowage] + baselines + [oracle] + ablations }
 
-  /// What a workload is compared under when nothing else is asked for.
+  /// What a workload is compared under when nothing else is asked for; all can play any.
   public static var standard: [Entry] { [stowage] + baselines }
 
   /// The policy of a name.

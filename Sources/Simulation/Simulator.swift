@@ -65,9 +65,11 @@ public struct Simulator {
   var watch: WaitingWatch?
 
   /// A simulation that is ready to run.
-  public init(_ workload: Workload, under entry: PolicyCatalog.Entry) {
+  ///
+  /// - Throws: A sentence when the policy cannot play the workload.
+  public init(_ workload: Workload, under entry: PolicyCatalog.Entry) throws {
     self.workload = workload
-    policy = entry.make(workload)
+    policy = try entry.make(workload)
     isPlanned = entry.isPlanned
     requests = workload.requests()
     memory = DeviceMemory(workload.models.map(\.profile), budget: workload.budget.bytes)
@@ -85,7 +87,9 @@ public struct Simulator {
     for (index, entry) in requests.enumerated() { queue.push(.arrival(index), at: entry.at) }
     if watch != nil {
       let bound = workload.starvationBound.inSeconds
-      for (index, entry) in requests.enumerated() { queue.push(.starved(index), at: entry.at + bound) }
+      for (index, entry) in requests.enumerated() {
+        queue.push(.starved(index), at: entry.at + bound)
+      }
     }
     scheduleTrouble()
     // A policy that neither runs nor waits would tick for ever: bounded by far more than is needed.

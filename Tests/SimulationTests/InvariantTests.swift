@@ -57,6 +57,14 @@ extension LayerProfile {
   }
 }
 
+extension Simulator {
+  /// What comes of it.
+  fileprivate func played() -> Report {
+    var simulator = self
+    return simulator.run()
+  }
+}
+
 @Suite("Simulation")
 struct InvariantTests {
   @Test("Faults, bursts and cancellations break no invariant", arguments: 0..<10)
@@ -64,7 +72,7 @@ struct InvariantTests {
     for seed in block * 100..<block * 100 + 100 {
       let workload = try workload(seed: seed, seconds: 0.3, troubled: true)
       let entry = PolicyCatalog.stowage
-      var simulator = Simulator(workload, under: entry)
+      var simulator = try Simulator(workload, under: entry)
       let report = simulator.run()
       #expect(report.violations.isEmpty, "seed \(seed): \(report.violations)")
       #expect(report.arrived == report.answered + report.rejected, "seed \(seed)")
@@ -75,7 +83,7 @@ struct InvariantTests {
   func policies(seed: Int) throws {
     let workload = try workload(seed: seed, seconds: 0.5, troubled: false)
     for entry in PolicyCatalog.standard {
-      var simulator = Simulator(workload, under: entry)
+      var simulator = try Simulator(workload, under: entry)
       let report = simulator.run()
       #expect(report.violations.isEmpty, "\(entry.name), seed \(seed): \(report.violations)")
       #expect(
@@ -83,12 +91,23 @@ struct InvariantTests {
     }
   }
 
+  @Test("The check of the bound sees a policy that does not keep it")
+  func starving() throws {
+    var workload = try workload(seed: 3, seconds: 1, troubled: false)
+    workload.starvationBound = .milliseconds(100)
+    var entry = try #require(PolicyCatalog.entry(named: "prema"))
+    #expect(try Simulator(workload, under: entry).played().violations.isEmpty)
+    entry.boundsWaiting = true
+    let violations = try Simulator(workload, under: entry).played().violations
+    #expect(violations.contains { $0.contains("has waited beyond the bound") })
+  }
+
   @Test("The same seed gives the same report")
   func determinism() throws {
     func report() throws -> Report {
       let workload = try workload(seed: 4, seconds: 0.5, troubled: true)
       let entry = PolicyCatalog.stowage
-      var simulator = Simulator(workload, under: entry)
+      var simulator = try Simulator(workload, under: entry)
       return simulator.run()
     }
     let encoder = JSONEncoder()

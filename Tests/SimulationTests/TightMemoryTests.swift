@@ -73,11 +73,11 @@ extension LayerProfile {
 @Suite("Memory that hardly suffices")
 struct TightMemoryTests {
   @Test("Whatever is decided, the budget holds and every request ends", arguments: 0..<8)
-  func budgets(block: UInt64) {
+  func budgets(block: UInt64) throws {
     for seed in block * 25..<block * 25 + 25 {
       let workload = workload(seed: seed)
       for entry in [PolicyCatalog.stowage] + PolicyCatalog.ablations {
-        var simulator = Simulator(workload, under: entry)
+        var simulator = try Simulator(workload, under: entry)
         let report = simulator.run()
         #expect(report.violations.isEmpty, "\(entry.name), seed \(seed): \(report.violations)")
       }
