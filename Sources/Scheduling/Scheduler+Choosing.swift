@@ -70,6 +70,14 @@ private struct Clock {
   /// Whether something has waited too long; never where arrival decides, which starves nobody.
   func isStarved(_ oldest: Instant) -> Bool { isOrdered && oldest <= starved }
 
+  /// Whether a model would neither be second nor the best that can begin.
+  func isBehind(_ rank: Rank, _ second: Bar, _ fresh: Bar) -> Bool {
+    guard rank.isPlain, rank.oldest > starved else { return false }
+    let value = rank.gain * aging(since: rank.oldest)
+    return second.isAbove(rank.priority, value)
+      && (!rank.canBegin || fresh.isAbove(rank.priority, value))
+  }
+
   func aging(since oldest: Instant) -> Double {
     let waited = 1 + agingRate * now.seconds(since: oldest)
     return waited * waited
@@ -96,6 +104,7 @@ extension Scheduler {
     let clock = Clock(now, self)
     var (ready, fresh): (Candidate?, Candidate?) = (nil, nil)
     var (first, second): (Candidate?, Candidate?) = (nil, nil)
+    var (secondBar, freshBar) = (Bar(), Bar())
     // Who has waited too long, and longest.
     var starved: Candidate?
     orderLive(clock)
@@ -109,16 +118,20 @@ extension Scheduler {
       }
     }
     for model in waiting {
+      if clock.isBehind(ranks[model], secondBar, freshBar) { continue }
       guard let candidate = freshCandidate(model, clock) else { continue }
       if first.map(candidate.precedes) ?? true {
         (first, second) = (candidate, first)
+        secondBar.rise(to: second)
       } else if second.map(candidate.precedes) ?? true {
         second = candidate
+        secondBar.rise(to: second)
       }
       if candidate.canBegin, fresh.map(candidate.precedes) ?? true,
         !refused.contains(candidate.source)
       {
         fresh = candidate
+        freshBar.rise(to: fresh)
       }
     }
     if let waits = first, waits.isStarved, starved.map(waits.precedes) ?? true { starved = waits }

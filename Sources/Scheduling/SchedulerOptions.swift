@@ -26,10 +26,13 @@ public struct SchedulerOptions: Sendable {
     public static let merge = Features(rawValue: 1 << 6)
     /// Lets a better batch overtake one that has begun, at a border of segments.
     public static let preemption = Features(rawValue: 1 << 7)
+    /// Chooses between the kernels of a layer, instead of always taking the first.
+    public static let kernels = Features(rawValue: 1 << 8)
 
     /// Every decision.
     public static let all: Features = [
       .prefetch, .belady, .layerBatches, .groups, .order, .unitSplit, .merge, .preemption,
+      .kernels,
     ]
   }
 

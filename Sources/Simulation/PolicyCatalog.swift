@@ -30,6 +30,7 @@ public enum PolicyCatalog {
     ablation("no-layer-batches", without: .layerBatches), ablation("no-groups", without: .groups),
     ablation("no-order", without: .order), sideBySide,
     ablation("no-merge", without: .merge), ablation("no-preemption", without: .preemption),
+    ablation("no-kernels", without: .kernels),
   ]
 
   /// Every policy.

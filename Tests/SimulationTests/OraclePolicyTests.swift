@@ -56,7 +56,7 @@ struct OraclePolicyTests {
       layers[count - 1].activations = 0
       let weights = layers.map(\.weights)
       let least = (weights.max() ?? 0) + 2 * (layers.map(\.activations).max() ?? 0)
-      // Either all fits, or no two layers: then keeping parts of them gains nothing over whole ones.
+      // Either all fits or no two layers: with all in memory, parts of layers gain nothing.
       let memory = random.chance(0.5) ? weights.reduce(least, +) + 20 : least + 0.01
       let workload = workload(layers, memory: memory, requests: 1 + random.below(4))
       var simulator = try Simulator(workload, under: try #require(entry))
