@@ -26,10 +26,13 @@ public struct SchedulerOptions: Sendable {
     public static let merge = Features(rawValue: 1 << 6)
     /// Lets a better batch overtake one that has begun, at a border of segments.
     public static let preemption = Features(rawValue: 1 << 7)
+    /// Chooses between the kernels of a layer, instead of always taking the first.
+    public static let kernels = Features(rawValue: 1 << 8)
 
     /// Every decision.
     public static let all: Features = [
       .prefetch, .belady, .layerBatches, .groups, .order, .unitSplit, .merge, .preemption,
+      .kernels,
     ]
   }
 
@@ -53,7 +56,8 @@ public struct SchedulerOptions: Sendable {
   public var minimumRun: Duration
   /// A run ends at the first border after this long, so that something better can overtake it.
   public var maximumRun: Duration
-  /// A request that has waited this long goes before all that have not.
+  /// A request that has waited this long goes before all of its priority that have not, and nothing
+  /// new begins before it; Documentation/Scheduling.md says how long it can still take.
   public var starvationBound: Duration
   /// How much slower runs are beside another one, until it is measured: 0.05 for 5 %.
   public var interference: Double
