@@ -8,7 +8,7 @@ import Scheduling
 /// kernel or a driver does it.
 struct DeviceMemory {
   /// Bytes of weights by model and layer.
-  let weights: [[Int]]
+  private(set) var weights: [[Int]]
   private(set) var resident: [[Int]]
   /// Pieces that came in behind one that failed, by where they begin.
   private var islands: [Place: Int] = [:]
@@ -29,6 +29,13 @@ struct DeviceMemory {
   }
 
   var total: Int { weightBytes + activationBytes }
+
+  /// Adds a model of which nothing is resident.
+  mutating func add(_ layers: [Int]) {
+    weights.append(layers)
+    resident.append(layers.map { _ in 0 })
+    lastUse.append(layers.map { _ in 0 })
+  }
 
   func missing(_ model: Int, _ layer: Int) -> Int { weights[model][layer] - resident[model][layer] }
 
@@ -83,7 +90,14 @@ struct DeviceMemory {
   }
 
   /// Evicts by least recent use until some more bytes fit, or nothing is left to evict.
-  mutating func makeRoom(for bytes: Int, sparing isSpared: (Int, Int) -> Bool) {
+  ///
+  /// - Parameters:
+  ///   - page: What stays of a layer is a multiple of this.
+  ///   - evicted: Told of the model, the layer and its bytes that go.
+  mutating func makeRoom(
+    for bytes: Int, page: Int = 1, sparing isSpared: (Int, Int) -> Bool,
+    evicted: (Int, Int, Range<Int>) -> Void = { _, _, _ in }
+  ) {
     while total + bytes > budget {
       var victim: (model: Int, layer: Int)?
       var oldest = UInt64.max
@@ -97,7 +111,9 @@ struct DeviceMemory {
         }
       }
       guard let victim else { return }
-      let kept = max(resident[victim.model][victim.layer] - (total + bytes - budget), 0)
+      let there = resident[victim.model][victim.layer]
+      let kept = max(there - (total + bytes - budget), 0) / page * page
+      evicted(victim.model, victim.layer, kept..<there)
       evict(victim.model, victim.layer, keeping: kept)
     }
   }

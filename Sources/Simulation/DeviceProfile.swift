@@ -168,9 +168,12 @@ public struct NetworkProfile: Sendable, Codable {
     public var blocks: Double?
     /// A measured line, instead of the device's roofline: milliseconds of a call and of a sample.
     public var cost: Cost?
+    /// Measured times by batch and units, instead of a line.
+    public var table: Table?
 
     enum CodingKeys: String, CodingKey {
       case name, blocks
+      case table = "cost_table"
       case weightsMegabytes = "weights_mb"
       case activationMegabytes = "activation_mb"
       case scratchMegabytes = "scratch_mb"
@@ -205,6 +208,37 @@ public struct NetworkProfile: Sendable, Codable {
     }
   }
 
+  /// Measured times of one call.
+  public struct Table: Sendable, Codable {
+    /// Samples of the calls, ascending.
+    public var batches: [Int]
+    /// Numbers of compute units, ascending.
+    public var units: [Int]
+    /// For each number of units the times of all batches.
+    public var milliseconds: [[Double]]
+
+    enum CodingKeys: String, CodingKey {
+      case batches, units
+      case milliseconds = "ms"
+    }
+
+    /// Measured times of one call.
+    public init(batches: [Int], units: [Int], milliseconds: [[Double]]) {
+      self.batches = batches
+      self.units = units
+      self.milliseconds = milliseconds
+    }
+
+    /// The same for a policy; nil when times are missing.
+    var layerCost: LayerCost? {
+      guard !batches.isEmpty, milliseconds.count == units.count, !units.isEmpty,
+        milliseconds.allSatisfy({ $0.count == batches.count })
+      else { return nil }
+      return LayerCost(
+        batches: batches, units: units, seconds: milliseconds.joined().map { $0 / 1e3 })
+    }
+  }
+
   /// The name.
   public var name: String
   /// Where the numbers come from.
@@ -234,7 +268,8 @@ public struct NetworkProfile: Sendable, Codable {
       let weights = Int(layer.weightsMegabytes * 1e6)
       let after = Int(layer.activationMegabytes * 1e6)
       let cost =
-        layer.cost.map {
+        layer.table?.layerCost
+        ?? layer.cost.map {
           LayerCost(
             batches: [1, 2], units: [1],
             seconds: [($0.fixed + $0.perSample) / 1e3, ($0.fixed + 2 * $0.perSample) / 1e3])
