@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Response time of an application by memory and compute units, under five policies: measured on the
-CPU backend, with the simulator's prediction beside each.
+"""Response time of an application by memory and compute units, under five policies: measured on
+the CPU backend, with the simulator's prediction beside each.
 
     python3 Benchmarks/Memory/application.py --stowage PATH --models FOLDER --work FOLDER
         [--memory 100 75 50 35] [--units 2 1] [--repetitions 1 2 3] [--report]
 
-The application: VGG-19, AlexNet, ResNet-50 and DenseNet-121 (Benchmarks/Networks/randomize.py makes
-them), eight requests of one sample each, all 32 at once; its response time is that of the last answer.
-Memory is `--memory` of the server, the process and all, in per cent of 1,163 MiB. Policies take turns
-within a repetition; each has a fresh server, a burst to get warm and one that counts. Cells that were
-measured before are kept in Benchmarks/Results/application.json, so that a run can be continued;
---report only simulates and draws.
+The application: VGG-19, AlexNet, ResNet-50 and DenseNet-121 (Benchmarks/Networks/randomize.py
+makes them), four requests of one sample each, all 16 at once; its response time is that of the
+last answer. Memory is `--memory` of the server, the process and all, in per cent of 1,163 MiB.
+Policies take turns within a repetition; each has a fresh server, a burst to get warm and two that
+count. Cells that were measured before are kept in Benchmarks/Results/application.json, so that a
+run can be continued; --report only simulates and draws.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import subprocess
 import burst
 
 RESULTS = pathlib.Path(__file__).resolve().parent.parent / "Results"
-COUNTS = {name: 8 for name in burst.MODELS}
+COUNTS = {name: 4 for name in burst.MODELS}
 POLICIES = {
     "no-batching": "no batching", "dynamic-batching": "whole-model batches",
     "barm": "BARM (reconstructed)", "thesis": "thesis (reconstructed)", "stowage": "Stowage",
@@ -67,6 +67,21 @@ def interference(arguments):
     return max(together / alone - 1, 0)
 
 
+def demand_rate(arguments, folders, units):
+    """Bytes per second of page faults, as they delay answers: two requests a network one after the
+    other in half of the memory, and with all weights resident.
+
+    More than reading takes: what has just come from the disk is in no cache yet.
+    """
+    counts = {name: 2 for name in burst.MODELS}
+    scarce, ample = (
+        burst.measure(
+            arguments.stowage, folders, counts, units, memory, flags("no-batching"), bursts=2)
+        for memory in (burst.FULL // 2, 4 << 30))
+    more = sum(one["makespan"] for one in scarce) - sum(one["makespan"] for one in ample)
+    return sum(one["page_in_bytes"] for one in scarce) / more
+
+
 def save(data):
     (RESULTS / "application.json").write_text(json.dumps(data, indent=1) + "\n")
 
@@ -76,9 +91,16 @@ def run(arguments, data):
     folders = (arguments.models, arguments.work / "cache")
     if "interference" not in data:
         data["interference"] = interference(arguments)
-        burst.profile(arguments.stowage, arguments.models, 2, 8, arguments.work)
         save(data)
+    for units in arguments.units:
+        if str(units) not in data["demand"]:
+            data["demand"][str(units)] = demand_rate(arguments, folders, units)
+            save(data)
     for repetition in arguments.repetitions:
+        if repetition not in data["profiled"]:
+            burst.profile(arguments.stowage, arguments.models, 2, 8, arguments.work, again=True)
+            data["profiled"].append(repetition)
+            save(data)
         for memory in arguments.memory:
             for units in arguments.units:
                 for policy in POLICIES:
@@ -87,7 +109,7 @@ def run(arguments, data):
                         continue
                     found = burst.measure(
                         arguments.stowage, folders, COUNTS, units, burst.FULL * memory // 100,
-                        flags(policy), warm=WARM.get(policy))
+                        flags(policy), bursts=2, warm=WARM.get(policy))
                     data["cells"][key] = found
                     save(data)
                     print(key, " ".join(f"{one['makespan']:.3f}" for one in found), flush=True)
@@ -108,12 +130,11 @@ def cells(data, memory, units, policy):
 def predict(arguments, data):
     """Simulates every bar with this machine's profile; returns rows for the report."""
     profiles = burst.profile(arguments.stowage, arguments.models, 2, 8, arguments.work)
-    def paged(chosen):
-        keys = [key for key in data["cells"] if (key.split()[3] == "stowage") == chosen]
-        return rate([one for key in keys for one in data["cells"][key] if one["page_in_bytes"]])
-
-    link, demand = paged(True), paged(False)
-    data["rates"] = {"beside_computing": link, "alone": demand}
+    # The link beside computing: the same for all of the bars, as far as they were measured.
+    link = rate([
+        one for key, found in data["cells"].items() if key.endswith(" stowage")
+        for one in found if one["page_in_bytes"]])
+    data["link"] = link
     rows = []
     for units in arguments.units:
         for memory in arguments.memory:
@@ -121,7 +142,8 @@ def predict(arguments, data):
                 found = cells(data, memory, units, policy)
                 if not found:
                     continue
-                machine = burst.device(units, link, demand, data["interference"])
+                machine = burst.device(
+                    units, link, data["demand"][str(units)], data["interference"])
                 plans = statistics.median(one["plans_bytes"] for one in found)
                 predicted = burst.simulate(
                     arguments.stowage, profiles, COUNTS, machine, units, plans, policy,
@@ -157,8 +179,8 @@ def table(rows):
             f"| {row['paged_predicted_mb']:,.0f} | {row['peak_mib']:,.0f} |"
         )
     errors = [abs(row["predicted"] / row["measured"] - 1) for row in rows]
-    lines += ["", f"Prediction of the response time: mean absolute error {statistics.mean(errors):.1%}, "
-              f"worst {max(errors):.1%}, {len(errors)} bars."]
+    lines += ["", "Prediction of the response time: mean absolute error "
+              f"{statistics.mean(errors):.1%}, worst {max(errors):.1%}, {len(errors)} bars."]
     return "\n".join(lines) + "\n"
 
 
@@ -207,7 +229,8 @@ def main():
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     path = RESULTS / "application.json"
-    data = json.loads(path.read_text()) if path.exists() else {"cells": {}}
+    data = json.loads(path.read_text()) if path.exists() else {
+        "cells": {}, "profiled": [], "demand": {}}
     if not arguments.report:
         run(arguments, data)
     data["rows"] = predict(arguments, data)

@@ -114,7 +114,10 @@ struct PageFaults: Sendable {
       memory.changeActivations(by: -(batches.removeValue(forKey: batch)?.bytes ?? 0))
     }
     for batch in inner.batches { form(batch, inner.requests(of: batch), &plan) }
-    for pageIn in inner.pageIns {
+    for var pageIn in inner.pageIns {
+      // Page faults and evictions that had to wait leave other bytes than the policy believes.
+      let there = memory.resident[pageIn.model.index][pageIn.layer]
+      pageIn.bytes = there..<max(pageIn.bytes.upperBound, there)
       memory.reserve(pageIn.bytes.count)
       asked[pageIn.id] = pageIn
       plan.pageIns.append(pageIn)
