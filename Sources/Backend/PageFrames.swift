@@ -6,8 +6,9 @@ import Threads
 /// weights and finished batches leave, the next weights and batches take over.
 ///
 /// The kernel zeroes fresh memory, and in a virtual machine it may have to ask the host for it.
-/// Reading weights into fresh memory took 0.13 to 0.17 CPU seconds per GB and came to 1.4 GB/s; into
-/// memory moved from elsewhere 0.01 and 1.9 (Documentation/Decisions/paging-without-page-cache.md).
+/// Reading weights into fresh memory took 0.13 to 0.17 CPU seconds per GB and came to 1.4 GB/s;
+/// into memory moved from elsewhere 0.01 and 1.9
+/// (Documentation/Decisions/paging-without-page-cache.md).
 public final class PageFrames: Sendable {
   /// Bytes of one frame: a large page, which moves by one entry of the page table.
   public static let frameBytes = 2 << 20

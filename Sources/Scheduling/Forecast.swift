@@ -23,6 +23,8 @@ public struct Forecast: Sendable, Equatable {
     public var chunk: Int
     /// Samples of one kernel call, by layer.
     public var layerBatches: [Int]
+    /// Which of its kernels computes each layer, from 0.
+    public var kernels: [Int]
     /// Weights of the layers, in whole pages.
     public var weights: ByteCount
     /// Activations and scratch of all samples while the segment runs.
@@ -94,25 +96,26 @@ extension Scheduler {
       return Forecast.Segment(
         layers: segment.layers, chunk: segment.chunk,
         layerBatches: Array(program.layerBatches[segment.layers]),
-        weights: ByteCount(state.weights[segment.layers].reduce(0, +)),
+        kernels: Array(program.kernelNumbers[segment.layers]),
+        weights: ByteCount(
+          program.kernels[segment.layers].reduce(0) { $0 + state.kernels.weights[$1] }),
         activations: ByteCount(segment.activations),
         computeTime: isTimed ? .nanoseconds(Int64((segment.remaining - after) * 1e9)) : nil,
-        reason: reason(segment, of: program.samples, state))
+        reason: reason(segment, of: program, state))
     }
   }
 
   /// Why all samples go through a segment together, or do not.
   private func reason(
-    _ segment: BatchProgram.Segment, of samples: Int, _ state: ModelState
+    _ segment: BatchProgram.Segment, of program: BatchProgram, _ state: ModelState
   ) -> Forecast.Segment.Reason {
     guard let budget else { return .unlimited }
+    let samples = program.samples
     guard segment.chunk < samples else { return .fits }
-    let layers = state.profile.layers
     var most = 0
     for layer in segment.layers {
-      let before = layer == 0 ? state.profile.input : layers[layer - 1].activations
-      let each = before + layers[layer].activations + layers[layer].scratch
-      most = max(most, each.bytes * samples + state.weights[layer])
+      let bytes = state.kernels.bytes(program.kernels[layer], samples: samples)
+      most = max(most, state.profile.activations(around: layer) * samples + bytes)
     }
     return most > budget ? .wouldNotFit(ByteCount(most)) : .isFaster
   }

@@ -45,13 +45,45 @@ public struct LayerProfile: Sendable {
   public var scratch: ByteCount
   /// How long the layer takes; what is measured corrects it.
   public var cost: LayerCost
+  /// Other kernels that compute the layer; empty where there is no choice.
+  ///
+  /// Activations lie the same way whichever kernel runs, so that a batch can go on in another plan.
+  public var alternatives: [KernelProfile]
 
   /// What a policy knows of a layer.
   public init(
-    weights: ByteCount, activations: ByteCount, scratch: ByteCount, cost: LayerCost = .unknown
+    weights: ByteCount, activations: ByteCount, scratch: ByteCount, cost: LayerCost = .unknown,
+    alternatives: [KernelProfile] = []
   ) {
     self.weights = weights
     self.activations = activations
+    self.scratch = scratch
+    self.cost = cost
+    self.alternatives = alternatives
+  }
+
+  /// How many kernels compute the layer.
+  public var kernelCount: Int { 1 + alternatives.count }
+
+  /// A kernel of the layer: 0 is the one that the layer itself describes.
+  public func kernel(_ index: Int) -> KernelProfile {
+    index == 0
+      ? KernelProfile(weights: weights, scratch: scratch, cost: cost) : alternatives[index - 1]
+  }
+}
+
+/// One way to compute a layer: direct, Winograd, another number format.
+public struct KernelProfile: Sendable {
+  /// Bytes of weights in the layout that this kernel reads.
+  public var weights: ByteCount
+  /// Bytes of scratch per sample of the layer batch.
+  public var scratch: ByteCount
+  /// How long the layer takes with it.
+  public var cost: LayerCost
+
+  /// One way to compute a layer.
+  public init(weights: ByteCount, scratch: ByteCount, cost: LayerCost) {
+    self.weights = weights
     self.scratch = scratch
     self.cost = cost
   }
@@ -63,9 +95,9 @@ extension ModelProfile {
     layer == 0 ? input.bytes : layers[layer - 1].activations.bytes
   }
 
-  /// Bytes of one sample in a layer: what goes in, what comes out, and scratch.
-  func activations(in layer: Int) -> Int {
-    activations(before: layer) + layers[layer].activations.bytes + layers[layer].scratch.bytes
+  /// Bytes of one sample on both sides of a layer: what goes in and what comes out.
+  func activations(around layer: Int) -> Int {
+    activations(before: layer) + layers[layer].activations.bytes
   }
 }
 

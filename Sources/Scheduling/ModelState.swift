@@ -34,22 +34,27 @@ struct ModelState: Sendable {
   var programs: [BatchProgram?] = []
   /// The most samples that fit into memory together; 0 when not even one does.
   var largestBatch: Int
-  /// Bytes of weights, whole pages, by layer; then what of them is in memory or on its way.
-  var weights: [Int]
+  let kernels: KernelTable
+  /// The kernels that it keeps to, by layer, as long as memory holds those of all models; nil where
+  /// each program chooses, or there is no choice.
+  var settled: [Int]?
+  /// Bytes of weights that are in memory, and on their way, by kernel.
   var resident: [Int]
   var inFlight: [Int]
-  /// When each layer last ran, for the eviction order of least recent use.
+  /// When each kernel last ran, for the eviction order of least recent use.
   var lastUse: [Instant]
   var residentBytes = 0
-  /// No layer below this one has resident bytes.
+  /// No kernel below this one has resident bytes.
   var lowestResident = 0
-  /// No layer above this one has resident bytes.
+  /// No kernel above this one has resident bytes.
   var highestResident = -1
-  /// Bytes of all its weights, whole pages.
+  /// Bytes of the weights of one kernel a layer, whole pages.
   let weightBytes: Int
   /// Seconds that one sample computes; then with page-ins, when nothing is resident.
   var singleSeconds = 0.0
   var lonelySeconds = 0.0
+  /// Samples of the batch that would be formed now.
+  var upcoming = 0
   /// Live batches of the model.
   var live = 0
   /// Requests per second, smoothed over arrivals.
@@ -61,12 +66,33 @@ struct ModelState: Sendable {
     self.profile = profile
     costs = CostModel(profile.layers)
     largestBatch = profile.maximumBatch
-    weights = profile.layers.map { ($0.weights.bytes + pageBytes - 1) / pageBytes * pageBytes }
-    weightBytes = weights.reduce(0, +)
-    resident = Array(repeating: 0, count: profile.layers.count)
+    let kernels = KernelTable(profile, pageBytes: pageBytes)
+    self.kernels = kernels
+    weightBytes = kernels.defaults.reduce(0) { $0 + kernels.weights[$1] }
+    resident = Array(repeating: 0, count: kernels.all.count)
     inFlight = resident
-    lastUse = Array(repeating: .zero, count: profile.layers.count)
+    lastUse = Array(repeating: .zero, count: kernels.all.count)
     programs = Array(repeating: nil, count: profile.maximumBatch + 1)
+  }
+
+  /// Bytes of the weights of some kernels that are not in memory.
+  func missingBytes(of some: ArraySlice<Int>) -> Int {
+    var missing = 0
+    for kernel in some { missing += kernels.weights[kernel] - resident[kernel] }
+    return missing
+  }
+
+  /// The kernels, by layer, of the batch that would be formed now, as far as is known.
+  var upcomingKernels: [Int] { upcomingProgram?.kernels ?? settled ?? kernels.defaults }
+
+  /// The program of the batch that would be formed now, if it has been made.
+  private var upcomingProgram: BatchProgram? {
+    kernels.isSingle || !programs.indices.contains(upcoming) ? nil : programs[upcoming]
+  }
+
+  /// Drops the programs, so that they are made anew.
+  mutating func forgetPrograms() {
+    for samples in programs.indices { programs[samples] = nil }
   }
 
   mutating func noteArrival(at now: Instant) {

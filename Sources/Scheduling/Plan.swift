@@ -143,6 +143,8 @@ public struct Run: Sendable, Equatable {
   public var chunk: Int
   /// Samples of one kernel call, indexed by layer; empty when it is the chunk everywhere.
   public var layerBatches: ArraySlice<Int>
+  /// Which kernel computes each layer, indexed by layer; empty when it is the first one everywhere.
+  public var kernels: ArraySlice<Int>
   /// Compute units that the run may use.
   public var units: Int
   /// How long it should take; nil as long as nothing is known of the model's times.
@@ -151,7 +153,8 @@ public struct Run: Sendable, Equatable {
   /// Work for one executor.
   public init(
     id: RunID, batch: BatchID, model: ModelID, layers: Range<Int>, samples: Range<Int>,
-    chunk: Int, layerBatches: ArraySlice<Int> = [], units: Int, predicted: Duration? = nil
+    chunk: Int, layerBatches: ArraySlice<Int> = [], kernels: ArraySlice<Int> = [], units: Int,
+    predicted: Duration? = nil
   ) {
     self.id = id
     self.batch = batch
@@ -160,6 +163,7 @@ public struct Run: Sendable, Equatable {
     self.samples = samples
     self.chunk = chunk
     self.layerBatches = layerBatches
+    self.kernels = kernels
     self.units = units
     self.predicted = predicted
   }
@@ -173,14 +177,17 @@ public struct PageIn: Sendable, Equatable {
   public var model: ModelID
   /// The layer.
   public var layer: Int
-  /// The bytes of the layer's weights: whole pages, but for the end of the layer.
+  /// Which of the layer's kernels the weights are for.
+  public var kernel: Int
+  /// The bytes of the kernel's weights: whole pages, but for their end.
   public var bytes: Range<Int>
 
   /// Weights to bring into memory.
-  public init(id: PageInID, model: ModelID, layer: Int, bytes: Range<Int>) {
+  public init(id: PageInID, model: ModelID, layer: Int, kernel: Int = 0, bytes: Range<Int>) {
     self.id = id
     self.model = model
     self.layer = layer
+    self.kernel = kernel
     self.bytes = bytes
   }
 }
@@ -191,13 +198,16 @@ public struct Eviction: Sendable, Equatable {
   public var model: ModelID
   /// The layer.
   public var layer: Int
-  /// The bytes of the layer's weights: whole pages, but for the end of the layer.
+  /// Which of the layer's kernels the weights are for.
+  public var kernel: Int
+  /// The bytes of the kernel's weights: whole pages, but for their end.
   public var bytes: Range<Int>
 
   /// Weights to drop from memory.
-  public init(model: ModelID, layer: Int, bytes: Range<Int>) {
+  public init(model: ModelID, layer: Int, kernel: Int = 0, bytes: Range<Int>) {
     self.model = model
     self.layer = layer
+    self.kernel = kernel
     self.bytes = bytes
   }
 }

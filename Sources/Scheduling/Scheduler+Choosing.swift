@@ -19,6 +19,8 @@ struct Candidate: Sendable {
   var value: Double
   /// Whether the weights it begins with are resident.
   var canBegin: Bool
+  /// Whether it has waited beyond the bound.
+  var isStarved: Bool
 
   /// Whether this one goes before another.
   func precedes(_ other: Candidate) -> Bool {
@@ -52,6 +54,8 @@ private struct Clock {
   let now: Instant
   /// Who has waited since before this goes before all others.
   private let starved: Instant
+  /// Whether gain decides, and not arrival.
+  private let isOrdered: Bool
   /// What a second of waiting adds to a value: much, once something has waited as long as all
   /// that waits takes.
   private let agingRate: Double
@@ -59,9 +63,19 @@ private struct Clock {
   init(_ now: Instant, _ scheduler: Scheduler) {
     self.now = now
     agingRate = Tuning.aging / max(scheduler.agenda.totalSeconds, 1e-6)
-    starved =
-      scheduler.options.features.contains(.order)
-      ? Instant(nanoseconds: now.nanoseconds - scheduler.starvationNanoseconds) : .distantFuture
+    isOrdered = scheduler.options.features.contains(.order)
+    starved = isOrdered ? scheduler.starved(at: now) : .distantFuture
+  }
+
+  /// Whether something has waited too long; never where arrival decides, which starves nobody.
+  func isStarved(_ oldest: Instant) -> Bool { isOrdered && oldest <= starved }
+
+  /// Whether a model would neither be second nor the best that can begin.
+  func isBehind(_ rank: Rank, _ second: Bar, _ fresh: Bar) -> Bool {
+    guard rank.isPlain, rank.oldest > starved else { return false }
+    let value = rank.gain * aging(since: rank.oldest)
+    return second.isAbove(rank.priority, value)
+      && (!rank.canBegin || fresh.isAbove(rank.priority, value))
   }
 
   func aging(since oldest: Instant) -> Double {
@@ -73,7 +87,9 @@ private struct Clock {
   /// long, otherwise never.
   func urgency(oldest: Instant, latestStart: Instant) -> Instant {
     if oldest <= starved { return oldest }
-    return latestStart <= now ? latestStart : .distantFuture
+    // Deadlines come after those who have waited too long.
+    return latestStart <= now
+      ? max(latestStart, starved + .nanoseconds(1)) : .distantFuture
   }
 }
 
@@ -86,35 +102,46 @@ extension Scheduler {
   /// own.
   mutating func choose(at now: Instant) -> Candidate? {
     let clock = Clock(now, self)
-    var ready: Candidate?
+    var (ready, fresh): (Candidate?, Candidate?) = (nil, nil)
     var (first, second): (Candidate?, Candidate?) = (nil, nil)
+    var (secondBar, freshBar) = (Bar(), Bar())
+    // Who has waited too long, and longest.
+    var starved: Candidate?
     orderLive(clock)
-    for entry in agenda.live where entry.tier > 0 {
+    for entry in agenda.live {
       let candidate = entry.candidate
-      if candidate.canBegin, ready.map(candidate.precedes) ?? true,
+      if candidate.isStarved, starved.map(candidate.precedes) ?? true { starved = candidate }
+      if entry.tier > 0, candidate.canBegin, ready.map(candidate.precedes) ?? true,
         !refused.contains(candidate.source)
       {
         ready = candidate
       }
     }
     for model in waiting {
+      if clock.isBehind(ranks[model], secondBar, freshBar) { continue }
       guard let candidate = freshCandidate(model, clock) else { continue }
       if first.map(candidate.precedes) ?? true {
         (first, second) = (candidate, first)
+        secondBar.rise(to: second)
       } else if second.map(candidate.precedes) ?? true {
         second = candidate
+        secondBar.rise(to: second)
       }
-      if candidate.canBegin, ready.map(candidate.precedes) ?? true,
+      if candidate.canBegin, fresh.map(candidate.precedes) ?? true,
         !refused.contains(candidate.source)
       {
-        ready = candidate
+        fresh = candidate
+        freshBar.rise(to: fresh)
       }
     }
+    if let waits = first, waits.isStarved, starved.map(waits.precedes) ?? true { starved = waits }
     if let better = second, let other = first, hides(better, other) {
       (first, second) = (better, other)
     }
     fillAgenda(first, second)
-    return ready
+    // Behind who has waited too long nothing new begins, so that what is live ends and makes room.
+    guard let fresh, starved.map({ !$0.precedes(fresh) }) ?? true else { return ready }
+    return ready.map(fresh.precedes) ?? true ? fresh : ready
   }
 
   /// Puts the live batches in the order in which they go on.
@@ -155,18 +182,37 @@ extension Scheduler {
       value: worth / Double(max(batch.members.count, 1)) * clock.aging(since: oldest)
         * Tuning.persistence
         / seconds,
-      canBegin: isResident(batch.model, layer: batch.top.layer))
+      canBegin: isResident(batch.model, batch.program.kernels[batch.top.layer]),
+      isStarved: clock.isStarved(oldest))
   }
 
   private func freshCandidate(_ model: Int, _ clock: Clock) -> Candidate? {
     let summary = summaries[model]
     let latest = latestStart(summary)
-    guard summary.isFull || summary.ripe <= clock.now || latest <= clock.now else { return nil }
+    let isStarved = clock.isStarved(summary.oldest)
+    guard isStarved || summary.isFull || summary.ripe <= clock.now || latest <= clock.now else {
+      return nil
+    }
     return Candidate(
       source: .fresh(model), priority: summary.priority,
       urgency: summary.seconds == 0
         ? summary.oldest : clock.urgency(oldest: summary.oldest, latestStart: latest),
-      value: summary.gain * clock.aging(since: summary.oldest), canBegin: summary.canBegin)
+      value: summary.gain * clock.aging(since: summary.oldest), canBegin: summary.canBegin,
+      isStarved: isStarved)
+  }
+
+  /// Who came no later than this has waited beyond the bound.
+  func starved(at now: Instant) -> Instant {
+    Instant(nanoseconds: now.nanoseconds - starvationNanoseconds)
+  }
+
+  /// Whether somebody has waited too long, and longer than those who would join a batch of a model:
+  /// nobody joins then, so that the batch ends.
+  func keepsWaiting(joining model: Int, at now: Instant) -> Bool {
+    guard options.features.contains(.order) else { return false }
+    let bound = min(starved(at: now), models[model].queue.earliestArrival)
+    return waiting.contains { $0 != model && summaries[$0].oldest <= bound }
+      || batches.contains { $0.oldest <= bound }
   }
 
   /// Why the next batch of a model is closed now.
@@ -191,7 +237,7 @@ extension Scheduler {
     let weight = max(models[model].profile.weight, 1e-9)
     for other in waiting where other != model { others += summaries[other].worth / weight }
     let queued = models[model].queue.count
-    let resident = budget == nil ? Int.max : models[model].residentBytes
+    let resident = budget == nil ? Int.max : usefulBytes(model)
     var scratch: [Double] = []
     swap(&scratch, &groupScratch)
     // Who comes while all this is worked off waits for it too, so extra work costs more under load.

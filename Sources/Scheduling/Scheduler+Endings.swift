@@ -8,12 +8,13 @@ extension Scheduler {
     freeUnits += ended.units
     guard let index = batches.firstIndex(where: { $0.id == ended.batch }) else { return }
     let model = batches[index].model
-    learn(ended, model: model, took: took.inSeconds)
-    for layer in ended.layers { models[model].lastUse[layer] = now }
+    let kernels = batches[index].program.kernels[ended.layers]
+    learn(ended, kernels, model: model, took: took.inSeconds)
+    for kernel in kernels { models[model].lastUse[kernel] = now }
     batches[index].run = nil
     batches[index].idleSince = now
     let chunk = batches[index].chunk
-    let isLast = ended.layers.upperBound == models[model].weights.count
+    let isLast = ended.layers.upperBound == models[model].profile.layers.count
     let isOver = batches[index].advance(past: ended.layers)
     if isLast { answer(index, upTo: chunk.upperBound, at: now, &plan) }
     if isOver {
@@ -25,18 +26,20 @@ extension Scheduler {
     }
   }
 
-  private mutating func learn(_ run: Running, model: Int, took: Double) {
+  private mutating func learn(
+    _ run: Running, _ kernels: ArraySlice<Int>, model: Int, took: Double
+  ) {
     if run.wasBeside, models[model].costs.isKnown, run.predicted > 0 {
       let slower = min(max(took / run.predicted - 1, 0), 1)
       interference += (slower - interference) * 0.05
       return
     }
     models[model].costs.learn(
-      layers: run.layers, predicted: run.predicted, took: took, samples: run.samples)
+      kernels: kernels, predicted: run.predicted, took: took, samples: run.samples)
     // Programs are made anew only when the times they were made with are clearly off.
     if models[model].costs.drift > 0.25 {
       models[model].costs.settle()
-      for samples in models[model].programs.indices { models[model].programs[samples] = nil }
+      models[model].forgetPrograms()
     }
     refresh(model)
   }

@@ -1,12 +1,17 @@
 import Vocabulary
 
-/// Layers that must not be evicted to make the room that they themselves need.
+/// Kernels whose weights must not be evicted to make the room that they themselves need.
 struct Kept: Sendable {
   var model: Int
-  var layers: Range<Int>
+  /// Ascending, one a layer.
+  var kernels: ArraySlice<Int>
 
-  func contains(_ model: Int, _ layer: Int) -> Bool {
-    model == self.model && layers.contains(layer)
+  func contains(_ model: Int, _ kernel: Int) -> Bool {
+    guard model == self.model, let first = kernels.first, let last = kernels.last,
+      first <= kernel, kernel <= last
+    else { return false }
+    // Without a choice of kernels there are no gaps between them.
+    return last - first == kernels.count - 1 || kernels.contains(kernel)
   }
 }
 
@@ -27,16 +32,16 @@ extension Scheduler {
     }
   }
 
-  /// A layer that will be needed, and in how many seconds.
+  /// A kernel whose weights will be needed, and in how many seconds.
   struct Need: Sendable {
     var model: Int
-    var layer: Int
+    var kernel: Int
     var seconds: Double
     /// Whether something waits for it now, so that room must be made whatever it costs.
     var isUrgent: Bool
   }
 
-  /// The first layer on the agenda that is neither resident nor on its way.
+  /// The first kernel on the agenda whose weights are neither resident nor on their way.
   private func nextNeed() -> Need? {
     let ahead = options.features.contains(.prefetch)
     for entry in agenda.live where ahead || entry.tier > 0 {
@@ -47,13 +52,13 @@ extension Scheduler {
     if !ahead && (!running.isEmpty || batches.contains { $0.run == nil }) { return nil }
     for model in agenda.models {
       var seconds = start
-      for layer in models[model].weights.indices {
-        if isMissing(model, layer) {
+      for (layer, kernel) in models[model].upcomingKernels.enumerated() {
+        if isMissing(model, kernel) {
           let isUrgent = batches.isEmpty && seconds == 0
-          return Need(model: model, layer: layer, seconds: seconds, isUrgent: isUrgent)
+          return Need(model: model, kernel: kernel, seconds: seconds, isUrgent: isUrgent)
         }
         if !ahead { break }
-        seconds += layerSeconds(model, layer)
+        seconds += layerSeconds(model, layer, kernel)
       }
       start += serviceSeconds(summaries[model])
       if !ahead { break }
@@ -61,16 +66,16 @@ extension Scheduler {
     return nil
   }
 
-  private func isMissing(_ model: Int, _ layer: Int) -> Bool {
+  private func isMissing(_ model: Int, _ kernel: Int) -> Bool {
     let state = models[model]
-    return state.resident[layer] + state.inFlight[layer] < state.weights[layer]
+    return state.resident[kernel] + state.inFlight[kernel] < state.kernels.weights[kernel]
   }
 
-  private func layerSeconds(_ model: Int, _ layer: Int) -> Double {
+  private func layerSeconds(_ model: Int, _ layer: Int, _ kernel: Int) -> Double {
     let samples = summaries[model].samples
     guard models[model].programs.indices.contains(samples),
       let program = models[model].programs[samples]
-    else { return models[model].costs.seconds(layer: layer, batch: max(samples, 1), units: 1) }
+    else { return models[model].costs.seconds(kernel: kernel, batch: max(samples, 1), units: 1) }
     return program.layerSeconds[layer]
   }
 
@@ -80,33 +85,35 @@ extension Scheduler {
     var seconds = start
     let top = batch.top
     let segment = batch.program.segments[top.segment]
+    let kernels = batch.program.kernels
     for layer in top.layer..<segment.layers.upperBound {
-      if isMissing(batch.model, layer) {
+      if isMissing(batch.model, kernels[layer]) {
         let isUrgent = layer == top.layer && batch.run == nil && start == 0
-        return Need(model: batch.model, layer: layer, seconds: seconds, isUrgent: isUrgent)
+        return Need(
+          model: batch.model, kernel: kernels[layer], seconds: seconds, isUrgent: isUrgent)
       }
       if !ahead { return nil }
       seconds += batch.program.layerSeconds[layer]
     }
     if batch.chunk.upperBound < top.samples.upperBound {
       for layer in segment.layers.lowerBound..<top.layer {
-        if isMissing(batch.model, layer) {
-          return Need(model: batch.model, layer: layer, seconds: seconds, isUrgent: false)
+        if isMissing(batch.model, kernels[layer]) {
+          return Need(model: batch.model, kernel: kernels[layer], seconds: seconds, isUrgent: false)
         }
         seconds += batch.program.layerSeconds[layer]
       }
     }
     seconds = start + max(batch.remaining - segmentsAfter(batch), seconds - start)
-    for layer in segment.layers.upperBound..<models[batch.model].weights.count {
-      if isMissing(batch.model, layer) {
-        return Need(model: batch.model, layer: layer, seconds: seconds, isUrgent: false)
+    for layer in segment.layers.upperBound..<kernels.count {
+      if isMissing(batch.model, kernels[layer]) {
+        return Need(model: batch.model, kernel: kernels[layer], seconds: seconds, isUrgent: false)
       }
       seconds += batch.program.layerSeconds[layer]
     }
     return nil
   }
 
-  private func segmentsAfter(_ batch: LiveBatch) -> Double {
+  func segmentsAfter(_ batch: LiveBatch) -> Double {
     let next = batch.top.segment + 1
     return next < batch.program.segments.count ? batch.program.segments[next].remaining : 0
   }
@@ -114,181 +121,28 @@ extension Scheduler {
   private mutating func pageIn(_ need: Need, at now: Instant, _ plan: inout Plan) -> Bool {
     guard let budget else { return false }
     let state = models[need.model]
-    let begin = state.resident[need.layer] + state.inFlight[need.layer]
+    let begin = state.resident[need.kernel] + state.inFlight[need.kernel]
     // Behind a page-in that failed others may be on their way: these go first.
-    let first = transfers.first { $0.model == need.model && $0.layer == need.layer }
-    guard first.map({ $0.begin == state.resident[need.layer] }) ?? true else { return false }
-    let bytes = min(state.weights[need.layer] - begin, max(options.transferBytes.bytes, 1))
-    let kept = Kept(model: need.model, layers: need.layer..<need.layer + 1)
+    let first = transfers.first { $0.model == need.model && $0.kernel == need.kernel }
+    guard first.map({ $0.begin == state.resident[need.kernel] }) ?? true else { return false }
+    let bytes = min(state.kernels.weights[need.kernel] - begin, max(options.transferBytes.bytes, 1))
+    let kept = Kept(model: need.model, kernels: state.kernels.all[need.kernel...need.kernel])
     while residentBytes + inFlightBytes + reservedBytes + bytes > budget {
       let over = residentBytes + inFlightBytes + reservedBytes + bytes - budget
       let bound = need.isUrgent ? -1 : need.seconds
       guard let victim = victim(neededAfter: bound, keeping: kept) else { return false }
-      shorten(victim.model, victim.layer, by: over, &plan)
+      shorten(victim.model, victim.kernel, by: over, &plan)
     }
     let id = PageInID(nextPageIn)
     nextPageIn += 1
     transfers.append(
-      Transfer(id: id, model: need.model, layer: need.layer, begin: begin, bytes: bytes))
+      Transfer(id: id, model: need.model, kernel: need.kernel, begin: begin, bytes: bytes))
     inFlightBytes += bytes
-    models[need.model].inFlight[need.layer] += bytes
+    models[need.model].inFlight[need.kernel] += bytes
     plan.pageIns.append(
       PageIn(
-        id: id, model: ModelID(Int32(need.model)), layer: need.layer, bytes: begin..<begin + bytes))
+        id: id, model: ModelID(Int32(need.model)), layer: state.kernels.layers[need.kernel],
+        kernel: state.kernels.number(of: need.kernel), bytes: begin..<begin + bytes))
     return true
-  }
-
-  // MARK: Eviction
-
-  /// The resident layer whose next use is farthest, if it is farther than some seconds.
-  ///
-  /// Belady's rule on the agenda. Of the models that nothing is known of those whose weights take
-  /// long to come in go first; then the one that is expected last, and of it the last layers: the
-  /// first ones are needed before, and what comes later can hide its page-in behind them.
-  mutating func victim(neededAfter seconds: Double, keeping kept: Kept?) -> (
-    model: Int, layer: Int
-  )? {
-    guard options.features.contains(.belady) else {
-      return leastRecent(neededAfter: seconds, keeping: kept)
-    }
-    if let slow = leastRecentLinkBound(keeping: kept) { return slow }
-    var farthest = seconds
-    var found: (model: Int, layer: Int)?
-    for index in batches.indices {
-      let model = batches[index].model
-      // Several batches of one model: the first one counts for all.
-      if batches[..<index].contains(where: { $0.model == model }) { continue }
-      measureDistances(of: model)
-      for layer in distances.indices
-      where distances[layer] > farthest && isEvictable(model, layer, kept) {
-        farthest = distances[layer]
-        found = (model, layer)
-      }
-    }
-    for model in models.indices where models[model].live == 0 {
-      let layer = models[model].highestResident
-      guard layer >= 0 else { continue }
-      let distance = secondsUntilUse(of: model) + Double(layer) * 1e-6
-      if distance > farthest, isEvictable(model, layer, kept) {
-        farthest = distance
-        found = (model, layer)
-      }
-    }
-    return found
-  }
-
-  /// The layer that was used longest ago, of the models that neither run nor are next and that
-  /// computing cannot hide the page-ins of.
-  ///
-  /// Of a model that has just been through these are its first layers. Were it the last ones, its
-  /// next batch would begin at once, hold activations, and stall for them all the same; and the
-  /// first ones, that most computing waits behind, come back soonest.
-  private func leastRecentLinkBound(keeping kept: Kept?) -> (model: Int, layer: Int)? {
-    var found: (model: Int, layer: Int)?
-    var oldest = Instant.distantFuture
-    for model in models.indices
-    where models[model].live == 0 && models[model].highestResident >= 0 {
-      let (lowest, highest) = (models[model].lowestResident, models[model].highestResident)
-      guard models[model].lastUse[lowest] < oldest, isLinkBound(model),
-        !agenda.models.contains(model)
-      else { continue }
-      var layer = lowest
-      while layer <= highest, !isEvictable(model, layer, kept) { layer += 1 }
-      if layer <= highest, models[model].lastUse[layer] < oldest {
-        (found, oldest) = ((model, layer), models[model].lastUse[layer])
-      }
-    }
-    return found
-  }
-
-  /// Whether all weights of a model take more than twice as long to come in as one sample computes.
-  private func isLinkBound(_ model: Int) -> Bool {
-    link.seconds(bytes: models[model].weightBytes) > 2 * models[model].singleSeconds
-  }
-
-  private func isEvictable(_ model: Int, _ layer: Int, _ kept: Kept?) -> Bool {
-    guard models[model].resident[layer] > 0, models[model].inFlight[layer] == 0 else {
-      return false
-    }
-    if let kept, kept.contains(model, layer) { return false }
-    return !isRunning(model, layer)
-  }
-
-  func isRunning(_ model: Int, _ layer: Int) -> Bool {
-    running.contains { $0.layers.contains(layer) && self.model(of: $0) == model }
-  }
-
-  /// The model that a run belongs to; none any more when its batch is lost.
-  func model(of run: Running) -> Int? {
-    batches.first { $0.id == run.batch }?.model
-  }
-
-  /// Seconds until the next batch of a model that is not formed yet, as far as can be told.
-  private func secondsUntilUse(of model: Int) -> Double {
-    if let place = agenda.models.firstIndex(of: model) {
-      var start = agenda.liveSeconds
-      for earlier in agenda.models[..<place] { start += serviceSeconds(summaries[earlier]) }
-      return start
-    }
-    let summary = summaries[model]
-    if summary.requests > 0 {
-      return agenda.totalSeconds + serviceSeconds(summary) / max(summary.worth, 1e-9)
-    }
-    let rate = models[model].arrivalRate
-    guard rate > 0 else { return agenda.totalSeconds + 1e6 }
-    return agenda.totalSeconds + 1 / rate + models[model].lonelySeconds
-  }
-
-  /// Seconds until each layer of a model with live batches is used next: the soonest use counts.
-  private mutating func measureDistances(of model: Int) {
-    let again = secondsUntilUse(of: model)
-    distances.removeAll(keepingCapacity: true)
-    for layer in models[model].weights.indices { distances.append(again + Double(layer) * 1e-6) }
-    for index in batches.indices where batches[index].model == model {
-      let start = agenda.live.first { $0.batch == index }?.start ?? 0
-      measureDistances(of: batches[index], start: start)
-    }
-  }
-
-  private mutating func measureDistances(of batch: LiveBatch, start: Double) {
-    let top = batch.top
-    let segment = batch.program.segments[top.segment]
-    var seconds = start
-    for layer in top.layer..<segment.layers.upperBound {
-      distances[layer] = min(distances[layer], seconds)
-      seconds += batch.program.layerSeconds[layer]
-    }
-    if batch.chunk.upperBound < top.samples.upperBound {
-      for layer in segment.layers.lowerBound..<top.layer {
-        distances[layer] = min(distances[layer], seconds)
-        seconds += batch.program.layerSeconds[layer]
-      }
-    }
-    seconds = start + max(batch.remaining - segmentsAfter(batch), 0)
-    for layer in segment.layers.upperBound..<distances.count {
-      distances[layer] = min(distances[layer], seconds)
-      seconds += batch.program.layerSeconds[layer]
-    }
-  }
-
-  /// The resident layer that was used longest ago, of those that are not needed within some
-  /// seconds: without that bound two layers could evict each other for ever.
-  private mutating func leastRecent(
-    neededAfter seconds: Double, keeping kept: Kept?
-  ) -> (model: Int, layer: Int)? {
-    var found: (model: Int, layer: Int)?
-    var oldest = Instant.distantFuture
-    for model in models.indices where models[model].highestResident >= 0 {
-      let isLive = models[model].live > 0
-      if isLive { measureDistances(of: model) }
-      for layer in 0...models[model].highestResident
-      where models[model].lastUse[layer] < oldest && isEvictable(model, layer, kept) {
-        let distance = isLive ? distances[layer] : secondsUntilUse(of: model)
-        guard distance > seconds else { continue }
-        oldest = models[model].lastUse[layer]
-        found = (model, layer)
-      }
-    }
-    return found
   }
 }

@@ -4,13 +4,18 @@ extension Scheduler {
   mutating func add(_ id: ModelID, _ profile: ModelProfile) {
     var profile = profile
     profile.maximumBatch = max(profile.maximumBatch, 1)
+    if !options.features.contains(.kernels) {
+      for layer in profile.layers.indices { profile.layers[layer].alternatives = [] }
+    }
     while models.count <= id.index {
       models.append(ModelState(profile, pageBytes: 1))
       summaries.append(ModelState.Summary())
+      ranks.append(Rank())
     }
     var state = ModelState(profile, pageBytes: max(options.pageBytes.bytes, 1))
     state.exists = true
     models[id.index] = state
+    settleKernels()
     models[id.index].largestBatch = largestBatch(id.index)
     let single = estimate(id.index, samples: 1)
     models[id.index].singleSeconds = single.seconds
@@ -31,7 +36,8 @@ extension Scheduler {
   mutating func leave(_ model: Int, _ plan: inout Plan) {
     models[model].exists = false
     models[model].isLeaving = false
-    for layer in models[model].resident.indices { evict(model, layer, keeping: 0, &plan) }
+    for kernel in models[model].kernels.all { evict(model, kernel, keeping: 0, &plan) }
+    settleKernels()
   }
 
   mutating func admit(_ request: QueuedRequest, at now: Instant, _ plan: inout Plan) {
@@ -51,6 +57,7 @@ extension Scheduler {
     let model = request.model.index
     if models[model].queue.isEmpty { insertWaiting(model) }
     models[model].queue.insert(request, at: arrived)
+    earliestDeadline = min(earliestDeadline, request.deadline ?? .distantFuture)
     places[request.id] = request.model
   }
 
@@ -107,6 +114,7 @@ extension Scheduler {
   }
 
   mutating func rejectLate(at now: Instant, _ plan: inout Plan) {
+    guard earliestDeadline <= now else { return }
     var place = 0
     while place < waiting.count {
       let model = waiting[place]
@@ -117,12 +125,17 @@ extension Scheduler {
       }
       if place < waiting.count, waiting[place] == model { place += 1 }
     }
+    earliestDeadline = .distantFuture
+    for model in waiting {
+      earliestDeadline = min(earliestDeadline, summaries[model].earliestDeadline)
+    }
   }
 
   /// Brings the summary of a model up to date after its queue, memory or costs have changed.
   mutating func refresh(_ model: Int) {
     guard let first = models[model].queue.first else {
       summaries[model] = ModelState.Summary()
+      ranks[model] = Rank()
       return
     }
     let preview = models[model].queue.batchPreview(maximum: batchLimit(model))
@@ -138,10 +151,13 @@ extension Scheduler {
     summary.worth = Double(preview.requests) * models[model].profile.weight
     let estimate = estimate(model, samples: preview.samples)
     summary.seconds = estimate.seconds
-    summary.missing = budget == nil ? 0 : max(estimate.pageIns - models[model].residentBytes, 0)
-    summary.canBegin = isResident(model, layer: 0)
+    models[model].upcoming = models[model].profile.maximumBatch > 1 ? preview.samples : 1
+    if !models[model].kernels.isSingle { _ = program(model, samples: models[model].upcoming) }
+    summary.missing = budget == nil ? 0 : max(estimate.pageIns - usefulBytes(model), 0)
+    summary.canBegin = isResident(model, models[model].upcomingKernels[0])
     summary.gain = summary.worth / max(serviceSeconds(summary), 1e-9)
     summaries[model] = summary
+    ranks[model] = Rank(summary)
   }
 
   /// The most samples of one batch of the model now.
@@ -171,6 +187,7 @@ extension Scheduler {
   func nextMoment(after now: Instant) -> Instant? {
     var moment = Instant.distantFuture
     let hasRoom = running.count < options.executors
+    guard hasRoom || earliestDeadline < .distantFuture else { return nil }
     for model in waiting {
       moment = min(moment, summaries[model].earliestDeadline)
       guard hasRoom else { continue }

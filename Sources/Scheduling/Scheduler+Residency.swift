@@ -3,43 +3,52 @@ import Vocabulary
 extension Scheduler {
   // MARK: What is there
 
-  func isResident(_ model: Int, layer: Int) -> Bool {
-    budget == nil || models[model].resident[layer] >= models[model].weights[layer]
+  /// Whether all weights of a kernel are in memory.
+  func isResident(_ model: Int, _ kernel: Int) -> Bool {
+    budget == nil || models[model].resident[kernel] >= models[model].kernels.weights[kernel]
   }
 
   func totalWeights(_ model: Int) -> Int { models[model].weightBytes }
 
   /// Bytes of weights that a batch still has to wait for.
   func missingBytes(of batch: LiveBatch) -> Int {
-    guard budget != nil else { return 0 }
-    let state = models[batch.model]
-    var missing = 0
-    for layer in batch.top.layer..<state.weights.count {
-      missing += state.weights[layer] - state.resident[layer]
-    }
-    return missing
+    missingBytes(batch.model, batch.program.kernels[batch.top.layer...])
   }
 
-  /// The least memory with which some samples of a model get through, one at a time: the best of
-  /// all ways to cut its layers into segments at whose ends the others wait.
+  /// Bytes of the weights of some kernels that have to come in.
+  func missingBytes(_ model: Int, _ kernels: ArraySlice<Int>) -> Int {
+    budget == nil ? 0 : models[model].missingBytes(of: kernels)
+  }
+
+  /// Bytes of weights in memory that the next batch of a model finds there.
+  func usefulBytes(_ model: Int) -> Int {
+    guard !models[model].kernels.isSingle else { return models[model].residentBytes }
+    var bytes = 0
+    for kernel in models[model].upcomingKernels { bytes += models[model].resident[kernel] }
+    return bytes
+  }
+
+  /// The least memory with which some samples of a model get through, one at a time and by its
+  /// smallest kernels: the best of all ways to cut it into segments at whose ends the others wait.
   func memoryNeeded(_ model: Int, samples: Int) -> Int {
-    let profile = models[model].profile
-    let weights = models[model].weights
+    let (profile, kernels) = (models[model].profile, models[model].kernels)
+    let (count, smallest) = (profile.layers.count, kernels.smallest)
     // The least that the layers before each border need.
-    var least = Array(repeating: Int.max, count: weights.count + 1)
+    var least = Array(repeating: Int.max, count: count + 1)
     least[0] = 0
-    for start in weights.indices {
+    for start in 0..<count {
       var (inside, largest) = (0, 0)
-      for layer in start..<weights.count {
-        inside = max(inside, profile.activations(in: layer))
-        largest = max(largest, weights[layer])
+      for layer in start..<count {
+        let kernel = smallest[layer]
+        inside = max(inside, profile.activations(around: layer) + kernels.scratch[kernel])
+        largest = max(largest, kernels.weights[kernel])
         let waiting = max(
           profile.activations(before: start), profile.activations(before: layer + 1))
         let need = (samples - 1) * waiting + inside + largest
         least[layer + 1] = min(least[layer + 1], max(least[start], need))
       }
     }
-    return least[weights.count]
+    return least[count]
   }
 
   /// The most samples of a model that fit into memory together; 0 when not even one does.
@@ -74,12 +83,10 @@ extension Scheduler {
 
   private func program(fresh model: Int, samples: Int) -> BatchProgram? {
     let state = models[model]
-    var layers = state.profile.layers
-    for layer in layers.indices { layers[layer].weights = ByteCount(state.weights[layer]) }
     let builder = ProgramBuilder(
-      layers: layers, input: state.profile.input.bytes, costs: state.costs, link: link,
+      profile: state.profile, kernels: state.kernels, costs: state.costs, link: link,
       units: options.units, memory: budget,
-      perLayer: options.features.contains(.layerBatches))
+      perLayer: options.features.contains(.layerBatches), settled: state.settled)
     return builder.program(samples: samples)
   }
 
@@ -94,25 +101,23 @@ extension Scheduler {
     let model = transfer.model
     link.learn(bytes: transfer.bytes, took: took.inSeconds)
     inFlightBytes -= transfer.bytes
-    models[model].inFlight[transfer.layer] -= transfer.bytes
-    guard transfer.begin == models[model].resident[transfer.layer] else {
+    models[model].inFlight[transfer.kernel] -= transfer.bytes
+    guard transfer.begin == models[model].resident[transfer.kernel] else {
       // What was to come before it failed or was let go meanwhile, and a layer has no holes.
-      plan.evictions.append(
-        Eviction(
-          model: ModelID(Int32(model)), layer: transfer.layer,
-          bytes: transfer.begin..<transfer.begin + transfer.bytes))
+      tell(
+        model, transfer.kernel, evicts: transfer.begin..<transfer.begin + transfer.bytes, &plan)
       return
     }
     residentBytes += transfer.bytes
-    models[model].resident[transfer.layer] += transfer.bytes
+    models[model].resident[transfer.kernel] += transfer.bytes
     models[model].residentBytes += transfer.bytes
-    models[model].lowestResident = min(models[model].lowestResident, transfer.layer)
-    models[model].highestResident = max(models[model].highestResident, transfer.layer)
-    models[model].lastUse[transfer.layer] = now
+    models[model].lowestResident = min(models[model].lowestResident, transfer.kernel)
+    models[model].highestResident = max(models[model].highestResident, transfer.kernel)
+    models[model].lastUse[transfer.kernel] = now
     if models[model].exists {
       refresh(model)
     } else {
-      evict(model, transfer.layer, keeping: 0, &plan)
+      evict(model, transfer.kernel, keeping: 0, &plan)
     }
   }
 
@@ -121,7 +126,7 @@ extension Scheduler {
     guard let place = transfers.firstIndex(where: { $0.id == id }) else { return }
     let transfer = transfers.remove(at: place)
     inFlightBytes -= transfer.bytes
-    models[transfer.model].inFlight[transfer.layer] -= transfer.bytes
+    models[transfer.model].inFlight[transfer.kernel] -= transfer.bytes
     for index in batches.indices.reversed()
     where batches[index].model == transfer.model && batches[index].run == nil {
       lose(index, .failed, &plan)
@@ -137,8 +142,9 @@ extension Scheduler {
       let need = batches[index].program.segments[batches[index].top.segment].need
       if need > bytes { putBack(index, &plan) }
     }
+    settleKernels()
     for model in models.indices where models[model].exists {
-      for samples in models[model].programs.indices { models[model].programs[samples] = nil }
+      models[model].forgetPrograms()
       models[model].largestBatch = largestBatch(model)
       rejectTooLarge(model, &plan)
     }
@@ -152,7 +158,7 @@ extension Scheduler {
     while residentBytes + inFlightBytes + reservedBytes > budget {
       guard let victim = victim(neededAfter: -1, keeping: nil) else { return }
       let over = residentBytes + inFlightBytes + reservedBytes - budget
-      shorten(victim.model, victim.layer, by: over, &plan)
+      shorten(victim.model, victim.kernel, by: over, &plan)
     }
   }
 
@@ -168,9 +174,6 @@ extension Scheduler {
 
   // MARK: Room
 
-  /// Bytes of the large pages that a device moves memory by.
-  private static let frameBytes = 2 << 20
-
   /// Evicts until some bytes are free; false, with nothing evicted, when that cannot be.
   mutating func makeRoom(_ bytes: Int, keeping kept: Kept, _ plan: inout Plan) -> Bool {
     guard let budget, bytes > 0 else { return true }
@@ -179,47 +182,56 @@ extension Scheduler {
     while residentBytes + inFlightBytes + reservedBytes + bytes > budget {
       guard let victim = victim(neededAfter: -1, keeping: kept) else { return false }
       let over = residentBytes + inFlightBytes + reservedBytes + bytes - budget
-      shorten(victim.model, victim.layer, by: over, &plan)
+      shorten(victim.model, victim.kernel, by: over, &plan)
     }
     return true
   }
 
-  /// Resident bytes that cannot be evicted now: of layers that run, are kept, or are on their way.
+  /// Resident bytes that cannot be evicted now: of kernels that run, are kept, or are on their way.
   private func pinnedBytes(keeping kept: Kept) -> Int {
     var total = 0
-    for layer in kept.layers { total += models[kept.model].resident[layer] }
+    for kernel in kept.kernels { total += models[kept.model].resident[kernel] }
     for run in running {
-      guard let model = model(of: run) else { continue }
-      for layer in run.layers where !kept.contains(model, layer) {
-        total += models[model].resident[layer]
+      guard let index = batch(of: run) else { continue }
+      let model = batches[index].model
+      for kernel in batches[index].program.kernels[run.layers]
+      where !kept.contains(model, kernel) {
+        total += models[model].resident[kernel]
       }
     }
     for (place, transfer) in transfers.enumerated() {
-      let (model, layer) = (transfer.model, transfer.layer)
+      let (model, kernel) = (transfer.model, transfer.kernel)
       let isCounted =
-        kept.contains(model, layer) || isRunning(model, layer)
-        || transfers[..<place].contains { $0.model == model && $0.layer == layer }
-      if !isCounted { total += models[model].resident[layer] }
+        kept.contains(model, kernel) || isRunning(model, kernel)
+        || transfers[..<place].contains { $0.model == model && $0.kernel == kernel }
+      if !isCounted { total += models[model].resident[kernel] }
     }
     return total
   }
 
-  /// Drops pages from the end of a layer.
-  mutating func shorten(_ model: Int, _ layer: Int, by bytes: Int, _ plan: inout Plan) {
+  /// Drops pages from the end of a kernel's weights.
+  mutating func shorten(_ model: Int, _ kernel: Int, by bytes: Int, _ plan: inout Plan) {
     // Of what is large whole frames: the next page-in can take their memory over as it is.
-    let isLarge = models[model].weights[layer] >= Self.frameBytes
-    let unit = isLarge ? Self.frameBytes : max(options.pageBytes.bytes, 1)
-    let left = max(models[model].resident[layer] - bytes, 0)
-    evict(model, layer, keeping: left / unit * unit, &plan)
+    let (page, frame) = (max(options.pageBytes.bytes, 1), options.frameBytes.bytes)
+    let unit = models[model].kernels.weights[kernel] >= frame ? max(frame, page) : page
+    let left = max(models[model].resident[kernel] - bytes, 0)
+    evict(model, kernel, keeping: left / unit * unit, &plan)
   }
 
-  /// Drops what a layer has beyond some bytes.
-  mutating func evict(_ model: Int, _ layer: Int, keeping kept: Int, _ plan: inout Plan) {
-    let there = models[model].resident[layer]
-    guard there > kept else { return }
+  private func tell(_ model: Int, _ kernel: Int, evicts bytes: Range<Int>, _ plan: inout Plan) {
+    let kernels = models[model].kernels
     plan.evictions.append(
-      Eviction(model: ModelID(Int32(model)), layer: layer, bytes: kept..<there))
-    models[model].resident[layer] = kept
+      Eviction(
+        model: ModelID(Int32(model)), layer: kernels.layers[kernel],
+        kernel: kernels.number(of: kernel), bytes: bytes))
+  }
+
+  /// Drops what a kernel's weights have beyond some bytes.
+  mutating func evict(_ model: Int, _ kernel: Int, keeping kept: Int, _ plan: inout Plan) {
+    let there = models[model].resident[kernel]
+    guard there > kept else { return }
+    tell(model, kernel, evicts: kept..<there, &plan)
+    models[model].resident[kernel] = kept
     models[model].residentBytes -= there - kept
     residentBytes -= there - kept
     while models[model].lowestResident < models[model].resident.count - 1,

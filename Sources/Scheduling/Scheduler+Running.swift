@@ -39,7 +39,8 @@ extension Scheduler {
     guard let program = program(model, samples: max(samples, 1)) else { return nil }
     if let budget, program.need + reservedBytes > budget { return nil }
     let first = program.segments[0].activations
-    guard makeRoom(first, keeping: Kept(model: model, layers: 0..<1), &plan) else { return nil }
+    let kept = Kept(model: model, kernels: program.kernels[0..<1])
+    guard makeRoom(first, keeping: kept, &plan) else { return nil }
     let reason = reason(model, requests: count, at: now)
     taken.removeAll(keepingCapacity: true)
     let shape = models[model].queue.first?.request.shapeClass ?? 0
@@ -113,9 +114,10 @@ extension Scheduler {
       canWait(batches[index].model, at: layer, while: joined.segments[..<place]),
       reservedBytes - batches[index].reserved + joined.need <= budget ?? .max,
       isWorthJoining(index, late: late, joined: joined, requests: preview.requests),
+      !keepsWaiting(joining: model, at: now),
       makeRoom(
         joined.segments[0].activations - batches[index].reserved,
-        keeping: Kept(model: model, layers: 0..<1), &plan)
+        keeping: Kept(model: model, kernels: joined.kernels[0..<1]), &plan)
     else { return false }
     taken.removeAll(keepingCapacity: true)
     models[model].queue.takeBatch(maximum: preview.samples, into: &taken)
@@ -153,19 +155,15 @@ extension Scheduler {
     let layer = batch.top.layer
     let ahead = Double(batch.members.count)
     let behind = Double(requests)
-    let missing = missingBytes(of: batch)
-    let rest = max(batch.remaining, link.seconds(bytes: missing))
-    let again = budget == nil ? 0 : max(late.pageIns - models[batch.model].residentBytes, 0)
+    let rest = max(batch.remaining, link.seconds(bytes: missingBytes(of: batch)))
+    let again = budget == nil ? 0 : max(late.pageIns - usefulBytes(batch.model), 0)
     let alone = max(late.seconds, link.seconds(bytes: again))
     // The layers that the batch has left behind may have given way to others meanwhile.
-    var (catchUp, back) = (0.0, 0)
-    for index in 0..<layer {
-      catchUp += late.layerSeconds[index]
-      if budget != nil {
-        back += models[batch.model].weights[index] - models[batch.model].resident[index]
-      }
-    }
+    let back = missingBytes(batch.model, joined.kernels[..<layer])
+    var catchUp = 0.0
+    for index in 0..<layer { catchUp += late.layerSeconds[index] }
     catchUp = max(catchUp, link.seconds(bytes: back))
+    let missing = missingBytes(batch.model, joined.kernels[layer...])
     var together = 0.0
     for index in layer..<joined.layerSeconds.count { together += joined.layerSeconds[index] }
     together = max(together, link.seconds(bytes: missing))
@@ -199,7 +197,8 @@ extension Scheduler {
     plan.runs.append(
       Run(
         id: id, batch: batch.id, model: ModelID(Int32(batch.model)), layers: layers, samples: chunk,
-        chunk: chunk.count, layerBatches: batch.program.layerBatches[layers], units: units,
+        chunk: chunk.count, layerBatches: batch.program.layerBatches[layers],
+        kernels: batch.program.kernelNumbers[layers], units: units,
         predicted: predicted > 0 ? .nanoseconds(Int64(predicted * 1e9)) : nil))
     return true
   }
@@ -223,7 +222,7 @@ extension Scheduler {
       ? activations(of: batch, in: layers, chunk: batch.chunk.count)
       : activations(
         of: batch, in: segment.layers, chunk: min(segment.chunk, batch.top.samples.count))
-    let kept = Kept(model: batch.model, layers: layers)
+    let kept = Kept(model: batch.model, kernels: batch.program.kernels[layers])
     guard makeRoom(bytes - batch.reserved, keeping: kept, &plan) else { return false }
     setReservation(index, to: bytes)
     return true
@@ -232,10 +231,13 @@ extension Scheduler {
   /// Bytes of activations and scratch of all samples of a batch while a chunk of so many is in some
   /// layers of its segment, and the others wait at the ends of the segment or below.
   private func activations(of batch: LiveBatch, in layers: Range<Int>, chunk: Int) -> Int {
-    let profile = models[batch.model].profile
+    let (profile, kernels) = (models[batch.model].profile, models[batch.model].kernels)
     let ends = batch.program.segments[batch.top.segment].layers
     var inside = 0
-    for layer in layers { inside = max(inside, profile.activations(in: layer)) }
+    for layer in layers {
+      let scratch = kernels.scratch[batch.program.kernels[layer]]
+      inside = max(inside, profile.activations(around: layer) + scratch)
+    }
     let waiting = max(
       profile.activations(before: ends.lowerBound), profile.activations(before: ends.upperBound))
     var bytes = chunk * inside + (batch.top.samples.count - chunk) * waiting
@@ -279,15 +281,18 @@ extension Scheduler {
       options.maximumRun.inSeconds, isAlone ? batch.program.seconds / Self.runsOfLoneBatch : 0)
     var total = 0.0
     var layer = top.layer
-    while layer < end, isResident(batch.model, layer: layer) {
+    let kernels = batch.program.kernels
+    while layer < end, isResident(batch.model, kernels[layer]) {
       let seconds = batch.program.layerSeconds[layer]
       if layer > top.layer, total + seconds > longest { break }
       total += seconds
       layer += 1
     }
-    let isCut = layer < end && !isResident(batch.model, layer: layer)
+    let isCut = layer < end && !isResident(batch.model, kernels[layer])
     // A short run would soon wait for the same page-in: better one longer run after it.
-    if isCut, total < options.minimumRun.inSeconds, models[batch.model].inFlight[layer] > 0 {
+    if isCut, total < options.minimumRun.inSeconds,
+      models[batch.model].inFlight[kernels[layer]] > 0
+    {
       return nil
     }
     return layer > top.layer ? top.layer..<layer : nil
@@ -299,8 +304,8 @@ extension Scheduler {
     var total = 0.0
     for layer in layers {
       total += models[batch.model].costs.seconds(
-        layer: layer, chunk: chunk, batch: min(chunk, batch.program.layerBatches[layer]),
-        units: units)
+        kernel: batch.program.kernels[layer], samples: chunk,
+        batch: min(chunk, batch.program.layerBatches[layer]), units: units)
     }
     return total
   }

@@ -16,11 +16,10 @@ extension Scheduler {
       return running.isEmpty ? options.units : 0
     }
     let batch = batches[index]
-    let alone = restSeconds(batch.model, batch.samples, from: batch.top.layer, options.units)
+    let alone = restSeconds(batch, options.units)
     guard running.isEmpty else {
       let beside =
-        restSeconds(batch.model, batch.samples, from: batch.top.layer, freeUnits)
-        * (1 + interference)
+        restSeconds(batch, freeUnits) * (1 + interference)
       let isEfficient = beside * Double(freeUnits) <= alone * Double(options.units)
       return isEfficient && beside < secondsUntilFree(at: now) + alone ? freeUnits : 0
     }
@@ -32,7 +31,8 @@ extension Scheduler {
   /// The units for a batch beside a partner, or all of them.
   private func split(_ batch: LiveBatch, _ alone: Double, _ partner: Partner) -> Int {
     let (own, worth, other) = (batch.remaining, batch.worth, partner.seconds)
-    let otherAlone = restSeconds(partner.model, partner.samples, from: partner.layer, options.units)
+    let otherAlone = restSeconds(
+      partner.model, partner.samples, partner.kernels, options.units)
     // One after the other, in the better order.
     var best =
       (worth + partner.worth) * min(own, other)
@@ -44,10 +44,9 @@ extension Scheduler {
       guard rest > 0 else { continue }
       let slow = 1 + interference
       let first =
-        own * slow * restSeconds(batch.model, batch.samples, from: batch.top.layer, share)
-        / max(alone, 1e-12)
+        own * slow * restSeconds(batch, share) / max(alone, 1e-12)
       let second =
-        other * slow * restSeconds(partner.model, partner.samples, from: partner.layer, rest)
+        other * slow * restSeconds(partner.model, partner.samples, partner.kernels, rest)
         / max(otherAlone, 1e-12)
       let sum = worth * first + partner.worth * second
       // No more unit-seconds than one after the other: what waits behind must not pay for it.
@@ -61,7 +60,8 @@ extension Scheduler {
   private struct Partner {
     var model: Int
     var samples: Int
-    var layer: Int
+    /// Those that it still has to go through.
+    var kernels: ArraySlice<Int>
     var seconds: Double
     var worth: Double
   }
@@ -70,26 +70,35 @@ extension Scheduler {
   private func partner(of index: Int) -> Partner? {
     for other in batches.indices where other != index && batches[other].run == nil {
       let batch = batches[other]
-      guard isResident(batch.model, layer: batch.top.layer) else { continue }
+      let kernels = batch.program.kernels[batch.top.layer...]
+      guard isResident(batch.model, kernels[batch.top.layer]) else { continue }
       return Partner(
-        model: batch.model, samples: batch.samples, layer: batch.top.layer,
-        seconds: batch.remaining, worth: batch.worth)
+        model: batch.model, samples: batch.samples, kernels: kernels, seconds: batch.remaining,
+        worth: batch.worth)
     }
     for model in agenda.models where model != batches[index].model && summaries[model].canBegin {
       let summary = summaries[model]
       guard models[model].costs.isKnown, summary.samples > 0 else { continue }
       return Partner(
-        model: model, samples: summary.samples, layer: 0, seconds: serviceSeconds(summary),
-        worth: summary.worth)
+        model: model, samples: summary.samples, kernels: models[model].upcomingKernels[...],
+        seconds: serviceSeconds(summary), worth: summary.worth)
     }
     return nil
   }
 
-  /// Seconds of some samples through the layers of a network from one on.
-  private func restSeconds(_ model: Int, _ samples: Int, from layer: Int, _ units: Int) -> Double {
+  /// Seconds of all samples of a batch through the layers that are left.
+  private func restSeconds(_ batch: LiveBatch, _ units: Int) -> Double {
+    restSeconds(
+      batch.model, batch.samples, batch.program.kernels[batch.top.layer...], units)
+  }
+
+  /// Seconds of some samples through some kernels.
+  private func restSeconds(
+    _ model: Int, _ samples: Int, _ kernels: ArraySlice<Int>, _ units: Int
+  ) -> Double {
     var total = 0.0
-    for layer in layer..<models[model].weights.count {
-      total += models[model].costs.seconds(layer: layer, batch: samples, units: units)
+    for kernel in kernels {
+      total += models[model].costs.seconds(kernel: kernel, batch: samples, units: units)
     }
     return total
   }
@@ -99,7 +108,7 @@ extension Scheduler {
   private func fewestUnits(_ batch: LiveBatch, _ alone: Double) -> Int {
     var units = options.units
     while units > 1,
-      restSeconds(batch.model, batch.samples, from: batch.top.layer, units / 2) <= alone * 1.02
+      restSeconds(batch, units / 2) <= alone * 1.02
     {
       units /= 2
     }

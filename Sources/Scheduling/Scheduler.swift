@@ -30,8 +30,8 @@ public struct Scheduler: Policy {
   struct Transfer: Sendable {
     var id: PageInID
     var model: Int
-    var layer: Int
-    /// Where in the layer its bytes begin.
+    var kernel: Int
+    /// Where in the kernel's weights its bytes begin.
     var begin: Int
     var bytes: Int
   }
@@ -41,8 +41,11 @@ public struct Scheduler: Policy {
   /// Models by the index of their identifier.
   var models: [ModelState] = []
   var summaries: [ModelState.Summary] = []
+  var ranks: [Rank] = []
   /// Models whose queues are not empty, ascending.
   var waiting: [Int] = []
+  /// No request that waits has an earlier deadline; it may lie before the earliest one.
+  var earliestDeadline = Instant.distantFuture
   /// Batches that were formed and are not over, in order of their formation.
   var batches: [LiveBatch] = []
   var running: [Running] = []

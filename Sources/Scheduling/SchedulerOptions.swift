@@ -26,10 +26,13 @@ public struct SchedulerOptions: Sendable {
     public static let merge = Features(rawValue: 1 << 6)
     /// Lets a better batch overtake one that has begun, at a border of segments.
     public static let preemption = Features(rawValue: 1 << 7)
+    /// Chooses between the kernels of a layer, instead of always taking the first.
+    public static let kernels = Features(rawValue: 1 << 8)
 
     /// Every decision.
     public static let all: Features = [
       .prefetch, .belady, .layerBatches, .groups, .order, .unitSplit, .merge, .preemption,
+      .kernels,
     ]
   }
 
@@ -41,6 +44,8 @@ public struct SchedulerOptions: Sendable {
   public var budget: ByteCount?
   /// Weights come and go in pages of this size.
   public var pageBytes: ByteCount
+  /// Layers of at least this size go in multiples of it: the memory that a device moves at once.
+  public var frameBytes: ByteCount
   /// The most bytes of one page-in, so that a more urgent one never waits long.
   public var transferBytes: ByteCount
   /// Bytes per second of page-ins, until they are measured.
@@ -51,7 +56,8 @@ public struct SchedulerOptions: Sendable {
   public var minimumRun: Duration
   /// A run ends at the first border after this long, so that something better can overtake it.
   public var maximumRun: Duration
-  /// A request that has waited this long goes before all that have not.
+  /// A request that has waited this long goes before all of its priority that have not, and nothing
+  /// new begins before it; Documentation/Scheduling.md says how long it can still take.
   public var starvationBound: Duration
   /// How much slower runs are beside another one, until it is measured: 0.05 for 5 %.
   public var interference: Double
@@ -61,7 +67,8 @@ public struct SchedulerOptions: Sendable {
   /// What a scheduler decides with.
   public init(
     units: Int, executors: Int = 1, budget: ByteCount? = nil,
-    pageBytes: ByteCount = ByteCount(64 << 10), transferBytes: ByteCount = .mebibytes(16),
+    pageBytes: ByteCount = ByteCount(64 << 10), frameBytes: ByteCount = .zero,
+    transferBytes: ByteCount = .mebibytes(16),
     linkRate: Double = 2e9, linkLatency: Duration = .microseconds(30),
     minimumRun: Duration = .microseconds(500), maximumRun: Duration = .milliseconds(20),
     starvationBound: Duration = .seconds(5),
@@ -71,6 +78,7 @@ public struct SchedulerOptions: Sendable {
     self.executors = executors
     self.budget = budget
     self.pageBytes = pageBytes
+    self.frameBytes = frameBytes
     self.transferBytes = transferBytes
     self.linkRate = linkRate
     self.linkLatency = linkLatency

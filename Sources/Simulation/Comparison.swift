@@ -1,9 +1,12 @@
 /// Several policies on one workload, side by side.
 public enum Comparison {
   /// Plays a workload under a policy, and sets the result against the bounds.
-  public static func report(_ workload: Workload, under entry: PolicyCatalog.Entry) -> Report {
-    var simulator = Simulator(
-      workload, policy: entry.make(workload), named: entry.name, isPlanned: entry.isPlanned)
+  ///
+  /// - Throws: A sentence when the policy cannot play it.
+  public static func report(
+    _ workload: Workload, under entry: PolicyCatalog.Entry
+  ) throws -> Report {
+    var simulator = try Simulator(workload, under: entry)
     var report = simulator.run()
     let bounds = Bounds.seconds(workload)
     if bounds.mean > 0 { report.meanOverBound = report.mean / 1e3 / bounds.mean }

@@ -1,14 +1,18 @@
 import Scheduling
+import Vocabulary
 
 /// The memory of the simulated device: what of each layer is resident, and the activations of
 /// batches.
 ///
-/// Of each layer a prefix is resident. Weights that a plan manages come and go as it says; what
-/// runs touch without having been paged in is faulted in, and the layer used longest ago goes, as a
-/// kernel or a driver does it.
+/// Of the weights of each kernel a prefix is resident; kernels are numbered through all layers of a
+/// model. Weights that a plan manages come and go as it says; what runs touch without having been
+/// paged in is faulted in, and what was used longest ago goes, as an operating system or a driver
+/// does it.
 struct DeviceMemory {
-  /// Bytes of weights by model and layer.
-  private(set) var weights: [[Int]]
+  /// Bytes of weights by model and kernel.
+  let weights: [[Int]]
+  /// The first kernel of each layer, by model.
+  private let first: [[Int]]
   private(set) var resident: [[Int]]
   /// Pieces that came in behind one that failed, by where they begin.
   private var islands: [Place: Int] = [:]
@@ -21,8 +25,15 @@ struct DeviceMemory {
   private(set) var peak = 0
   var budget: Int
 
-  init(weights: [[Int]], budget: Int) {
-    self.weights = weights
+  init(_ models: [ModelProfile], budget: Int) {
+    weights = models.map { model in
+      model.layers.flatMap { layer in
+        (0..<layer.kernelCount).map { layer.kernel($0).weights.bytes }
+      }
+    }
+    first = models.map { model in
+      model.layers.reduce(into: [0]) { $0.append(($0.last ?? 0) + $1.kernelCount) }
+    }
     self.budget = budget
     resident = weights.map { $0.map { _ in 0 } }
     lastUse = weights.map { $0.map { _ in 0 } }
@@ -30,14 +41,15 @@ struct DeviceMemory {
 
   var total: Int { weightBytes + activationBytes }
 
-  /// Adds a model of which nothing is resident.
-  mutating func add(_ layers: [Int]) {
-    weights.append(layers)
-    resident.append(layers.map { _ in 0 })
-    lastUse.append(layers.map { _ in 0 })
+  /// The number of a layer's kernel among those of its model; nil when there is none such.
+  func place(_ model: Int, layer: Int, kernel: Int) -> Int? {
+    let place = first[model][layer] + kernel
+    return kernel >= 0 && place < first[model][layer + 1] ? place : nil
   }
 
-  func missing(_ model: Int, _ layer: Int) -> Int { weights[model][layer] - resident[model][layer] }
+  func missing(_ model: Int, _ kernel: Int) -> Int {
+    weights[model][kernel] - resident[model][kernel]
+  }
 
   mutating func changeActivations(by bytes: Int) {
     activationBytes += bytes
@@ -55,74 +67,65 @@ struct DeviceMemory {
 
   private struct Place: Hashable {
     var model: Int
-    var layer: Int
+    var kernel: Int
     var begin: Int
   }
 
   /// Weights that were set aside have come in.
-  mutating func arrive(_ model: Int, _ layer: Int, begin: Int, bytes: Int) {
-    guard begin == resident[model][layer] else {
-      islands[Place(model: model, layer: layer, begin: begin)] = bytes
+  mutating func arrive(_ model: Int, _ kernel: Int, begin: Int, bytes: Int) {
+    guard begin == resident[model][kernel] else {
+      islands[Place(model: model, kernel: kernel, begin: begin)] = bytes
       return
     }
-    resident[model][layer] += bytes
-    touch(model, layer)
+    resident[model][kernel] += bytes
+    touch(model, kernel)
   }
 
-  mutating func evict(_ model: Int, _ layer: Int, keeping kept: Int) {
-    let gone = resident[model][layer] - kept
+  mutating func evict(_ model: Int, _ kernel: Int, keeping kept: Int) {
+    let gone = resident[model][kernel] - kept
     guard gone > 0 else { return }
-    resident[model][layer] = kept
+    resident[model][kernel] = kept
     weightBytes -= gone
   }
 
   /// Lets a piece go that has nothing before it; false when there is none such.
-  mutating func evictIsland(_ model: Int, _ layer: Int, begin: Int) -> Bool {
-    let place = Place(model: model, layer: layer, begin: begin)
+  mutating func evictIsland(_ model: Int, _ kernel: Int, begin: Int) -> Bool {
+    let place = Place(model: model, kernel: kernel, begin: begin)
     guard let bytes = islands.removeValue(forKey: place) else { return false }
     weightBytes -= bytes
     return true
   }
 
-  mutating func touch(_ model: Int, _ layer: Int) {
+  mutating func touch(_ model: Int, _ kernel: Int) {
     uses += 1
-    lastUse[model][layer] = uses
+    lastUse[model][kernel] = uses
   }
 
   /// Evicts by least recent use until some more bytes fit, or nothing is left to evict.
-  ///
-  /// - Parameters:
-  ///   - page: What stays of a layer is a multiple of this.
-  ///   - evicted: Told of the model, the layer and its bytes that go.
-  mutating func makeRoom(
-    for bytes: Int, page: Int = 1, sparing isSpared: (Int, Int) -> Bool,
-    evicted: (Int, Int, Range<Int>) -> Void = { _, _, _ in }
-  ) {
+  mutating func makeRoom(for bytes: Int, sparing isSpared: (Int, Int) -> Bool) {
     while total + bytes > budget {
-      var victim: (model: Int, layer: Int)?
+      var victim: (model: Int, kernel: Int)?
       var oldest = UInt64.max
       for model in resident.indices {
-        for layer in resident[model].indices
-        where resident[model][layer] > 0 && lastUse[model][layer] < oldest
-          && !isSpared(model, layer)
+        for kernel in resident[model].indices
+        where resident[model][kernel] > 0 && lastUse[model][kernel] < oldest
+          && !isSpared(model, kernel)
         {
-          oldest = lastUse[model][layer]
-          victim = (model, layer)
+          oldest = lastUse[model][kernel]
+          victim = (model, kernel)
         }
       }
       guard let victim else { return }
-      let there = resident[victim.model][victim.layer]
-      let kept = max(there - (total + bytes - budget), 0) / page * page
-      evicted(victim.model, victim.layer, kept..<there)
-      evict(victim.model, victim.layer, keeping: kept)
+      let kept = max(resident[victim.model][victim.kernel] - (total + bytes - budget), 0)
+      evict(victim.model, victim.kernel, keeping: kept)
     }
   }
 
-  /// Makes a layer resident as far as it fits; called when its faults are served.
-  mutating func fill(_ model: Int, _ layer: Int) {
-    let bytes = min(missing(model, layer), max(budget - total, 0))
+  /// Makes weights resident as far as it fits; called when its faults are served.
+  mutating func fill(_ model: Int, _ kernel: Int) {
+    let bytes = min(missing(model, kernel), max(budget - total, 0))
     weightBytes += bytes
-    resident[model][layer] += bytes
+    resident[model][kernel] += bytes
     peak = max(peak, total)
   }
 }

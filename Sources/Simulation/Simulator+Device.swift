@@ -38,9 +38,8 @@ extension Simulator {
       bytes += border(profile, position)
     }
     if let (layer, run) = running {
-      let calls = min(run.layerBatches.isEmpty ? run.chunk : run.layerBatches[layer], run.chunk)
       bytes += run.samples.count * profile.layers[layer].activations.bytes
-      bytes += calls * profile.layers[layer].scratch.bytes
+      bytes += calls(of: run, layer) * kernel(of: run, layer).scratch.bytes
     }
     memory.changeActivations(by: bytes - batch.bytes)
     batch.bytes = bytes
@@ -52,6 +51,35 @@ extension Simulator {
   }
 
   // MARK: Runs
+
+  /// Samples of one call of a layer.
+  private func calls(of run: Run, _ layer: Int) -> Int {
+    min(run.layerBatches.isEmpty ? run.chunk : run.layerBatches[layer], run.chunk)
+  }
+
+  private func kernel(of run: Run, _ layer: Int) -> KernelProfile {
+    let profile = workload.models[run.model.index].profile.layers[layer]
+    let number = run.kernels.isEmpty ? 0 : run.kernels[layer]
+    return profile.kernel((0..<profile.kernelCount).contains(number) ? number : 0)
+  }
+
+  /// Where the weights stand that a run needs for a layer.
+  private func place(of run: Run, _ layer: Int) -> Int {
+    place(run.model, layer, run.kernels.isEmpty ? 0 : run.kernels[layer])
+  }
+
+  /// Where the weights of a kernel stand.
+  private mutating func checkedPlace(_ model: ModelID, _ layer: Int, _ kernel: Int) -> Int {
+    if memory.place(model.index, layer: layer, kernel: kernel) == nil {
+      violate("layer \(layer) of model \(model.index) has no kernel \(kernel)")
+    }
+    return place(model, layer, kernel)
+  }
+
+  private func place(_ model: ModelID, _ layer: Int, _ kernel: Int) -> Int {
+    memory.place(model.index, layer: layer, kernel: kernel)
+      ?? memory.place(model.index, layer: layer, kernel: 0) ?? 0
+  }
 
   mutating func accept(_ run: Run) {
     guard let batch = batches[run.batch] else {
@@ -71,15 +99,16 @@ extension Simulator {
     runs[index].isComputing = false
     settle(active.run.batch, running: (active.layer, active.run))
     checkTotals()
-    let missing = memory.missing(model, active.layer)
+    let kernel = place(of: active.run, active.layer)
+    let missing = memory.missing(model, kernel)
     if isPlanned, missing > 0 {
       violate("layer \(active.layer) of model \(model) runs without \(missing) bytes")
     }
-    let busy = runs.map { (model: $0.run.model.index, layer: $0.layer) }
+    let busy = runs.map { (model: $0.run.model.index, kernel: place(of: $0.run, $0.layer)) }
     // What a policy plans goes only when it says so, also while a cut of the budget is made up for.
     if !isPlanned || missing > 0 {
-      memory.makeRoom(for: missing) { model, layer in
-        busy.contains { $0.model == model && $0.layer == layer }
+      memory.makeRoom(for: missing) { model, kernel in
+        busy.contains { $0.model == model && $0.kernel == kernel }
       }
     }
     let spilled = max(memory.total + missing - memory.budget, 0)
@@ -87,7 +116,7 @@ extension Simulator {
     let cost = workload.device.demandCost(missing, units: active.run.units)
     report.faultBatches += missing > 0 ? cost.faultBatches : 0
     report.movedMegabytes += Double(missing) / 1e6
-    memory.fill(model, active.layer)
+    memory.fill(model, kernel)
     // Activations beyond memory go out and come back (section 5.1 of the problem statement).
     let spill = spilled > missing ? 2 * Double(spilled - missing) : 0
     let seconds =
@@ -101,9 +130,9 @@ extension Simulator {
     guard let index = runs.firstIndex(where: { $0.run.id == id }) else { return }
     let (run, layer) = (runs[index].run, runs[index].layer)
     runs[index].isComputing = true
-    memory.touch(run.model.index, layer)
-    let cost = workload.models[run.model.index].profile.layers[layer].cost
-    let batch = min(run.layerBatches.isEmpty ? run.chunk : run.layerBatches[layer], run.chunk)
+    memory.touch(run.model.index, place(of: run, layer))
+    let cost = kernel(of: run, layer).cost
+    let batch = calls(of: run, layer)
     let (whole, rest) = run.samples.count.quotientAndRemainder(dividingBy: max(batch, 1))
     var seconds = Double(whole) * cost.seconds(batch: batch, units: run.units)
     if rest > 0 { seconds += cost.seconds(batch: rest, units: run.units) }
@@ -122,7 +151,10 @@ extension Simulator {
     runs[index].layer += 1
     if runs[index].layer < active.run.layers.upperBound { return beginLayer(index) }
     runs.remove(at: index)
-    if random.chance(workload.faults.runFailure) { return deliver(.runFailed(id)) }
+    if random.chance(workload.faults.runFailure) {
+      watch?.trouble()
+      return deliver(.runFailed(id))
+    }
     deliver(.runFinished(id, took: .nanoseconds(Int64((now - active.started) * 1e9))))
   }
 
@@ -135,24 +167,26 @@ extension Simulator {
 
   mutating func evict(_ eviction: Eviction) {
     let model = eviction.model.index
+    let kernel = checkedPlace(eviction.model, eviction.layer, eviction.kernel)
     if runs.contains(where: {
       $0.run.model == eviction.model && $0.run.layers.contains(eviction.layer)
-        && $0.layer <= eviction.layer
+        && $0.layer <= eviction.layer && place(of: $0.run, eviction.layer) == kernel
     }) {
       violate("layer \(eviction.layer) of model \(model) is evicted while it runs")
     }
-    if memory.evictIsland(model, eviction.layer, begin: eviction.bytes.lowerBound) { return }
-    if isPlanned, memory.resident[model][eviction.layer] != eviction.bytes.upperBound {
+    if memory.evictIsland(model, kernel, begin: eviction.bytes.lowerBound) { return }
+    if isPlanned, memory.resident[model][kernel] != eviction.bytes.upperBound {
       // The policy rounds the end of a layer up to whole pages.
-      let rounded = memory.weights[model][eviction.layer]
-      if memory.resident[model][eviction.layer] != rounded {
+      let rounded = memory.weights[model][kernel]
+      if memory.resident[model][kernel] != rounded {
         violate("layer \(eviction.layer) of model \(model) is evicted where it is not resident")
       }
     }
-    memory.evict(model, eviction.layer, keeping: eviction.bytes.lowerBound)
+    memory.evict(model, kernel, keeping: eviction.bytes.lowerBound)
   }
 
   mutating func accept(_ pageIn: PageIn) {
+    _ = checkedPlace(pageIn.model, pageIn.layer, pageIn.kernel)
     memory.reserve(bytes(of: pageIn))
     pageIns.append(pageIn)
     if pageIns.count == 1 { startPageIn() }
@@ -160,7 +194,8 @@ extension Simulator {
 
   /// The bytes that really come in: the last page of a layer is not full.
   private func bytes(of pageIn: PageIn) -> Int {
-    let end = memory.weights[pageIn.model.index][pageIn.layer]
+    let end = memory.weights[pageIn.model.index][
+      place(pageIn.model, pageIn.layer, pageIn.kernel)]
     return max(min(pageIn.bytes.upperBound, end) - pageIn.bytes.lowerBound, 0)
   }
 
@@ -177,11 +212,13 @@ extension Simulator {
     if !pageIns.isEmpty { startPageIn() }
     if random.chance(workload.faults.pageInFailure) {
       memory.release(bytes)
+      watch?.trouble()
       return deliver(.pageInFailed(pageIn.id))
     }
     report.movedMegabytes += Double(bytes) / 1e6
     memory.arrive(
-      pageIn.model.index, pageIn.layer, begin: pageIn.bytes.lowerBound, bytes: bytes)
+      pageIn.model.index, place(pageIn.model, pageIn.layer, pageIn.kernel),
+      begin: pageIn.bytes.lowerBound, bytes: bytes)
     deliver(.pagedIn(pageIn.id, took: .nanoseconds(Int64((now - pageInStarted) * 1e9))))
   }
 }

@@ -1,4 +1,4 @@
-public import Scheduling
+import Scheduling
 import Vocabulary
 
 /// Plays a workload under one policy: discrete events, a virtual clock, chance from a seed.
@@ -17,6 +17,7 @@ public struct Simulator {
     case cancel(RequestID)
     case second(Int)
     case removal
+    case starved(Int)
   }
 
   /// A run on its way through its layers.
@@ -60,19 +61,22 @@ public struct Simulator {
   var stalled = 0.0
   var busy = 0.0
   var batchSamples = 0
+  /// Checks that nobody waits beyond the bound; nil for policies that do not promise it.
+  var watch: WaitingWatch?
 
   /// A simulation that is ready to run.
-  public init(_ workload: Workload, policy: any Policy, named name: String, isPlanned: Bool) {
+  ///
+  /// - Throws: A sentence when the policy cannot play the workload.
+  public init(_ workload: Workload, under entry: PolicyCatalog.Entry) throws {
     self.workload = workload
-    self.policy = policy
-    self.isPlanned = isPlanned
+    policy = try entry.make(workload)
+    isPlanned = entry.isPlanned
     requests = workload.requests()
-    memory = DeviceMemory(
-      weights: workload.models.map { $0.profile.layers.map(\.weights.bytes) },
-      budget: workload.budget.bytes)
+    memory = DeviceMemory(workload.models.map(\.profile), budget: workload.budget.bytes)
     random = RandomSource(seed: workload.seed ^ 0x5EED)
     ended = Array(repeating: false, count: requests.count)
-    report = Report(policy: name)
+    report = Report(policy: entry.name)
+    if entry.boundsWaiting { watch = WaitingWatch(workload, requests.map(\.request)) }
   }
 
   /// Plays it to the end.
@@ -81,6 +85,12 @@ public struct Simulator {
       deliver(.modelAdded(ModelID(Int32(index)), model.profile))
     }
     for (index, entry) in requests.enumerated() { queue.push(.arrival(index), at: entry.at) }
+    if watch != nil {
+      let bound = workload.starvationBound.inSeconds
+      for (index, entry) in requests.enumerated() {
+        queue.push(.starved(index), at: entry.at + bound)
+      }
+    }
     scheduleTrouble()
     // A policy that neither runs nor waits would tick for ever: bounded by far more than is needed.
     var left = 2_000_000 + requests.count * 2_000
@@ -120,14 +130,21 @@ public struct Simulator {
     case .arrival(let index):
       openRequests += 1
       report.arrived += 1
+      let moment = instant
+      watch?.arrive(index, at: moment)
       deliver(.arrived(requests[index].request))
     case .layerReady(let id): computeLayer(id)
     case .layerDone(let id): finishLayer(id)
     case .pagedIn: finishPageIn()
     case .tick(let order): if order == tickOrder { deliver(.tick) }
     case .cancel(let id): deliver(.cancelled(id))
-    case .removal: deliver(.modelRemoved(ModelID(0)))
+    case .removal:
+      watch?.trouble()
+      deliver(.modelRemoved(ModelID(0)))
     case .second(let second): changeBudget(second)
+    case .starved(let index):
+      let live = batches.values.map(\.model)
+      watch?.starve(index, live: live)
     }
   }
 
@@ -135,19 +152,23 @@ public struct Simulator {
     let shares = workload.faults.budgetShares
     let bytes = Int(Double(workload.budget.bytes) * shares[second % shares.count])
     memory.budget = bytes
+    watch?.trouble()
     deliver(.budgetChanged(ByteCount(bytes)))
   }
 
   /// Tells the policy, and carries its plan out.
   mutating func deliver(_ event: Event) {
-    let moment = Instant(nanoseconds: Int64((now * 1e9).rounded()))
+    let moment = instant
     policy.step(event, at: moment, into: &plan)
     let plan = self.plan
     for eviction in plan.evictions { evict(eviction) }
     for rejection in plan.rejections { end(rejection.request, answered: false) }
     for request in plan.answers { end(request, answered: true) }
     for batch in plan.completions + plan.returns { release(batch) }
-    for batch in plan.batches { accept(batch) }
+    for batch in plan.batches {
+      accept(batch)
+      if let broken = watch?.broken(by: plan.requests(of: batch), at: moment) { violate(broken) }
+    }
     for pageIn in plan.pageIns { accept(pageIn) }
     for run in plan.runs { accept(run) }
     if let wakeAt = plan.wakeAt {
@@ -155,7 +176,11 @@ public struct Simulator {
       queue.push(.tick(tickOrder), at: max(Double(wakeAt.nanoseconds) / 1e9, now))
     }
     checkTotals()
+    let isIdle = runs.isEmpty && pageIns.isEmpty
+    if let broken = watch?.broken(at: moment, isIdle: isIdle) { violate(broken) }
   }
+
+  private var instant: Instant { Instant(nanoseconds: Int64((now * 1e9).rounded())) }
 
   private mutating func end(_ request: RequestID, answered: Bool) {
     let index = Int(request.rawValue)
@@ -165,6 +190,8 @@ public struct Simulator {
     if ended[index] { return violate("request \(index) ended twice") }
     ended[index] = true
     openRequests -= 1
+    let moment = instant
+    if let broken = watch?.end(index, at: moment) { violate(broken) }
     guard answered else {
       report.rejected += 1
       return

@@ -53,11 +53,13 @@ public struct Workload: Sendable {
   public var noise: Double
   /// Trouble.
   public var faults: Faults
+  /// Who has waited this long goes first, under policies that promise it.
+  public var starvationBound: Duration
 
   /// What a simulation plays.
   public init(
     device: DeviceProfile, budget: ByteCount, models: [Model], seconds: Double, seed: UInt64,
-    noise: Double = 0, faults: Faults = Faults()
+    noise: Double = 0, faults: Faults = Faults(), starvationBound: Duration = .seconds(5)
   ) {
     self.device = device
     self.budget = budget
@@ -66,6 +68,7 @@ public struct Workload: Sendable {
     self.seed = seed
     self.noise = noise
     self.faults = faults
+    self.starvationBound = starvationBound
   }
 
   /// Weights of all models together.

@@ -60,6 +60,9 @@ public struct WorkloadFile: Sendable, Codable {
   public var noise: Double?
   /// Trouble.
   public var faults: Workload.Faults?
+  /// Milliseconds after which a request goes first, under policies that promise it; 5000 when
+  /// absent.
+  public var starvationMilliseconds: Double?
   /// The models.
   public var models: [Model]
   /// The policies to compare; all when absent.
@@ -70,6 +73,7 @@ public struct WorkloadFile: Sendable, Codable {
     case deviceProfile = "device_profile"
     case memoryMegabytes = "memory_mb"
     case memoryShare = "memory_share"
+    case starvationMilliseconds = "starvation_ms"
   }
 
   /// A sentence on what is wrong with a file.
@@ -118,7 +122,8 @@ public struct WorkloadFile: Sendable, Codable {
     }
     return Workload(
       device: device, budget: ByteCount(budget), models: models, seconds: seconds ?? 10,
-      seed: seed ?? 1, noise: noise ?? 0, faults: faults ?? Workload.Faults())
+      seed: seed ?? 1, noise: noise ?? 0, faults: faults ?? Workload.Faults(),
+      starvationBound: .nanoseconds(Int64((starvationMilliseconds ?? 5000) * 1e6)))
   }
 
   private func profile(

@@ -1,5 +1,6 @@
 import API
 import ArgumentParser
+import Backend
 import CLinux
 import Engine
 import Glibc
@@ -126,8 +127,11 @@ struct ServeCommand: ParsableCommand {
         maximumQueueDelay: .microseconds(maxQueueDelay), queueLimit: queueLimit, memory: budget,
         packed: try options.packedFolder()),
       backend: options.backend.make(units: units),
-      policy: compared?.served(units: units, budget: budget ?? ByteCount(.max))
-        ?? Scheduler(SchedulerOptions(units: units, executors: executors, budget: budget)),
+      policy: try compared?.served(units: units, budget: budget ?? ByteCount(.max))
+        ?? Scheduler(
+          SchedulerOptions(
+            units: units, executors: executors, budget: budget,
+            frameBytes: ByteCount(PageFrames.frameBytes))),
       registry: registry, logger: logger)
   }
 

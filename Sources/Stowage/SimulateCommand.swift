@@ -22,7 +22,7 @@ struct SimulateCommand: ParsableCommand {
 
   @Option(
     name: .long, parsing: .upToNextOption,
-    help: "The policies to compare; all but the ablations when absent.")
+    help: "The policies to compare; all but the oracle and the ablations when absent.")
   var policies: [String] = []
 
   @Option(name: .long, help: "text, json or csv.")
@@ -51,7 +51,7 @@ struct SimulateCommand: ParsableCommand {
       network: { try decode(URL(fileURLWithPath: $0, relativeTo: folder).path) },
       trace: { try readTrace(URL(fileURLWithPath: $0, relativeTo: folder).path) })
     played.seed = seed ?? played.seed
-    let reports = try chosen(file).map { Comparison.report(played, under: $0) }
+    let reports = try chosen(file).map { try Comparison.report(played, under: $0) }
     try show(reports)
     let broken = reports.flatMap(\.violations)
     guard broken.isEmpty else {

@@ -10,7 +10,7 @@ public struct Instant: Hashable, Comparable, Sendable {
   public static let zero = Instant(nanoseconds: 0)
 
   /// Later than every moment that occurs.
-  public static let distantFuture = Instant(nanoseconds: .max)
+  public static var distantFuture: Instant { Instant(nanoseconds: .max) }
 
   /// Orders by time.
   public static func < (left: Instant, right: Instant) -> Bool {

@@ -42,8 +42,7 @@ private func play(
     device: device(units: units), budget: ByteCount(Int(memory * 1e6)), models: models,
     seconds: 1e4, seed: 1)
   let entry = try #require(PolicyCatalog.entry(named: policy))
-  var simulator = Simulator(
-    workload, policy: entry.make(workload), named: policy, isPlanned: entry.isPlanned)
+  var simulator = try Simulator(workload, under: entry)
   let report = simulator.run()
   #expect(report.violations.isEmpty, "\(policy): \(report.violations)")
   return report

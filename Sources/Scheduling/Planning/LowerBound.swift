@@ -29,8 +29,28 @@ struct LowerBound {
 
   /// The bound of the instance from the beginning.
   var whole: Double {
-    remaining(
+    let bound = remaining(
       busy: 0, samples: { $0 == 0 ? chain.samples : 0 }, isMissing: { chain.weights[$0] > 0 })
+    return chain.objective == .makespan ? max(bound, crowded) : bound
+  }
+
+  /// The bound of the makespan from memory.
+  ///
+  /// The samples of the last step of a layer still have to pass all layers behind it. Of the
+  /// weights of these no more can be in memory, or on their way, than what the step leaves of it;
+  /// the rest begins to come in when the step is over, and so is the work of all layers up to
+  /// there. Of a layer that could be cut into tiles only a page and the input need be there.
+  private var crowded: Double {
+    var (best, work, behind) = (0.0, 0.0, chain.weights.reduce(0, +))
+    for layer in 0..<chain.count {
+      let weights = chain.weights[layer]
+      work += chain.shortest(layer, chain.samples)
+      behind -= weights
+      let own = chain.page.map { min($0, weights) } ?? weights + chain.added[layer]
+      let rest = behind - (chain.memory - own - chain.held[layer] - chain.scratch[layer])
+      if rest > Chain.tolerance { best = max(best, work + chain.transfer(rest)) }
+    }
+    return best
   }
 
   /// The bound of what is left.

@@ -27,9 +27,8 @@ struct PageFaults: Sendable {
   }
 
   private var policy: any Policy
-  private let page: Int
   private var profiles: [ModelProfile] = []
-  private var memory: DeviceMemory
+  private var memory: ServedMemory
   private var runs: [ActiveRun] = []
   private var batches: [BatchID: LiveBatch] = [:]
   /// Page-ins that the policy asked for itself.
@@ -41,8 +40,7 @@ struct PageFaults: Sendable {
 
   init(_ policy: any Policy, budget: Int, page: Int) {
     self.policy = policy
-    self.page = max(page, 1)
-    memory = DeviceMemory(weights: [], budget: budget)
+    memory = ServedMemory(budget: budget, page: page)
   }
 
   /// Goes on with another policy, when nothing is under way; the weights go.
@@ -199,7 +197,7 @@ struct PageFaults: Sendable {
 
   private mutating func makeRoom(for bytes: Int, _ plan: inout Plan) {
     let (runs, asked) = (runs, asked)
-    memory.makeRoom(for: bytes, page: page) { model, layer in
+    memory.makeRoom(for: bytes) { model, layer in
       runs.contains { $0.run.model.index == model && $0.layers.contains(layer) }
         || asked.values.contains { $0.model.index == model && $0.layer == layer }
     } evicted: { model, layer, bytes in
@@ -217,8 +215,7 @@ struct PageFaults: Sendable {
 
   private mutating func arrive(_ pageIn: PageIn?) {
     guard let pageIn else { return }
-    memory.arrive(
-      pageIn.model.index, pageIn.layer, begin: pageIn.bytes.lowerBound, bytes: pageIn.bytes.count)
+    memory.arrive(pageIn.model.index, pageIn.layer, bytes: pageIn.bytes.count)
   }
 
   /// Counts the activations of a batch anew: what lives at its border, and while layers run what

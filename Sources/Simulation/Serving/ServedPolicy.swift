@@ -55,7 +55,9 @@ public struct ServedPolicy: Policy {
     }
     let workload = Workload(
       device: device, budget: ByteCount(budget), models: models, seconds: 0, seed: 0)
-    faults.replace(with: entry.make(workload), &plan)
+    // None of those that do not plan refuses a workload.
+    guard let policy = try? entry.make(workload) else { return }
+    faults.replace(with: policy, &plan)
     for (index, profile) in profiles.enumerated() {
       let model = ModelID(Int32(index))
       faults.tell(.modelAdded(model, profile), at: now)
@@ -76,11 +78,12 @@ extension PolicyCatalog.Entry {
   /// - Parameters:
   ///   - units: Compute units of the machine.
   ///   - budget: Memory for weights, activations and scratch, until the server says otherwise.
-  public func served(units: Int, budget: ByteCount) -> any Policy {
+  /// - Throws: A sentence, where a policy has to know all requests ahead.
+  public func served(units: Int, budget: ByteCount) throws -> any Policy {
     let device = DeviceProfile(
       name: "server", source: "the scheduler's own defaults", units: units, interference: 0.05,
       link: DeviceProfile.Link(gigabytesPerSecond: 2, latencyMicroseconds: 30))
     guard isPlanned else { return ServedPolicy(self, on: device, budget: budget) }
-    return make(Workload(device: device, budget: budget, models: [], seconds: 0, seed: 0))
+    return try make(Workload(device: device, budget: budget, models: [], seconds: 0, seed: 0))
   }
 }

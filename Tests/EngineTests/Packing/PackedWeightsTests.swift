@@ -184,7 +184,7 @@ struct PackedWeightsTests {
   func unfinished() throws {
     let folder = try Folder()
     let weights = try PackedWeights(
-      writing: try PackedFile.create(folder.file), key: "k", limit: 1 << 20, .read)
+      writing: try PackedFile.create(folder.file), key: "k", limit: 1 << 20, .read(PageFrames()))
     _ = try weights.place(layer: 0, name: "a", byteCount: 4) {
       $0.storeBytes(of: 1, as: UInt32.self)
     }
