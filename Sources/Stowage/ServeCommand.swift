@@ -118,7 +118,8 @@ struct ServeCommand: ParsableCommand {
     let budget = paging == .planned ? try memory.bytes() : nil
     var logger = Logger(label: "stowage") { StreamLogHandler.standardError(label: $0) }
     logger.logLevel = quiet ? .error : .info
-    let compared = policy.flatMap(PolicyCatalog.entry(named:))
+    let compared =
+      policy == PolicyCatalog.stowage.name ? nil : policy.flatMap(PolicyCatalog.entry(named:))
     // Some of those that we are compared with run as many models side by side as there are units.
     let executors = compared == nil ? 1 : units
     return Engine(

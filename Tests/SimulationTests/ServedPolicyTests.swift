@@ -33,7 +33,7 @@ private func workload(seed: UInt64, budgetShares: [Double] = []) -> Workload {
 }
 
 /// A policy as a server drives it: now a layer without its weights is a violation.
-private func served(
+private func onServer(
   _ entry: PolicyCatalog.Entry, _ workload: Workload
 ) throws -> PolicyCatalog.Entry {
   let policy = try entry.served(units: 2, budget: workload.budget)
@@ -61,7 +61,7 @@ struct ServedPolicyTests {
     let entry = try #require(PolicyCatalog.entry(named: name))
     for seed: UInt64 in 1...4 {
       let workload = workload(seed: seed)
-      var simulator = try Simulator(workload, under: served(entry, workload))
+      var simulator = try Simulator(workload, under: onServer(entry, workload))
       let report = simulator.run()
       #expect(impossible(report) == [])
       #expect(report.answered == report.arrived)
@@ -72,7 +72,7 @@ struct ServedPolicyTests {
   func budgets(name: String) throws {
     let entry = try #require(PolicyCatalog.entry(named: name))
     let workload = workload(seed: 5, budgetShares: [1, 0.7, 1.2])
-    var simulator = try Simulator(workload, under: served(entry, workload))
+    var simulator = try Simulator(workload, under: onServer(entry, workload))
     let report = simulator.run()
     #expect(impossible(report) == [])
     #expect(report.answered == report.arrived)
@@ -85,7 +85,7 @@ struct ServedPolicyTests {
       let workload = workload(seed: 6)
       var simulator = try Simulator(workload, under: entry)
       let faulting = simulator.run()
-      var serving = try Simulator(workload, under: served(entry, workload))
+      var serving = try Simulator(workload, under: onServer(entry, workload))
       let served = serving.run()
       #expect(abs(served.makespan / faulting.makespan - 1) < 0.05, "\(name)")
       #expect(abs(served.mean / faulting.mean - 1) < 0.1, "\(name)")
