@@ -7,10 +7,10 @@ import Vocabulary
 
 /// What was chosen for a node when it was lowered first, and holds for every number of samples.
 struct Pin {
-  var source: Layout
-  var destination: Layout
-  var algorithm: dnnl_alg_kind_t
   var weights: MemoryDescriptor
+  var implementation = ""
+  /// How a convolution is made.
+  var convolution: ConvolutionWay?
 }
 
 /// A program on the CPU: its weights, and plans for the numbers of samples that occur.
@@ -26,6 +26,8 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
 
   let program: Program
   let usesWinograd: Bool
+  /// What convolutions and products compute with.
+  let precision: Precision
   let memory: MemoryPool
   let weights: any WeightStore
   private(set) var layers: [LayerFootprint] = []
@@ -48,12 +50,13 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     self.program = program
     self.memory = memory
     self.usesWinograd = usesWinograd
+    precision = options.precision
     unitCounts = options.units
     weights = options.weights
     isIndependent = if case .independent = program.batching { true } else { false }
     isBatched = try Self.batchedValues(program, isIndependent)
     defer { isLoading = false }
-    guard let shapes = Self.defaultShapes(program) else { return }
+    guard let shapes = program.exampleShapes else { return }
     let units = options.units.max() ?? 1
     let single = try plan(samples: 1, inputShapes: shapes, units: units)
     layers = footprints(single)
@@ -123,7 +126,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
 
   /// Whether all shapes follow from those of the inputs, and no value is a string.
   static func isPlanned(_ program: Program) -> Bool {
-    guard let shapes = defaultShapes(program),
+    guard let shapes = program.exampleShapes,
       let facts = try? ShapeInference.infer(program.graph, inputShapes: shapes)
     else { return false }
     return program.graph.nodes.allSatisfy { node in
@@ -143,48 +146,13 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   private static func batchedValues(
     _ program: Program, _ isIndependent: Bool
   ) throws(ModelError) -> [Bool] {
-    guard isIndependent, let one = defaultShapes(program) else {
+    guard isIndependent, let one = program.exampleShapes else {
       return Array(repeating: false, count: program.graph.values.count)
     }
     let two = one.map { [2] + $0.dropFirst() }
     let first = try ShapeInference.infer(program.graph, inputShapes: one)
     let second = try ShapeInference.infer(program.graph, inputShapes: two)
     return zip(first, second).map { $0.fixedShape != $1.fixedShape }
-  }
-
-  /// The shapes of one sample, free sizes at the first of a few numbers with which no value is
-  /// empty: a network for large pictures leaves nothing of a small one.
-  static func defaultShapes(_ program: Program) -> [[Int]]? {
-    guard !program.freeSymbols.isEmpty else { return shapes(program, free: 1) }
-    for size in [32, 64, 224, 640] {
-      guard let shapes = shapes(program, free: size) else { return nil }
-      guard let facts = try? ShapeInference.infer(program.graph, inputShapes: shapes) else {
-        continue
-      }
-      let isEmpty = program.graph.nodes.contains { node in
-        node.outputs.contains { id in
-          id.flatMap { facts[$0.index].fixedShape }.map { $0.contains(0) } ?? false
-        }
-      }
-      if !isEmpty { return shapes }
-    }
-    return shapes(program, free: 32)
-  }
-
-  private static func shapes(_ program: Program, free: Int) -> [[Int]]? {
-    var shapes: [[Int]] = []
-    for id in program.graph.inputs {
-      guard let shape = program.graph[id].shape else { return nil }
-      shapes.append(
-        shape.map { dimension in
-          guard case .symbol(let name) = dimension else {
-            if case .fixed(let size) = dimension { return size }
-            return 1
-          }
-          return program.freeSymbols.contains(name) ? free : 1
-        })
-    }
-    return shapes
   }
 
   private func footprints(_ plan: Plan) -> [LayerFootprint] {

@@ -18,6 +18,8 @@ struct BenchCommand: ParsableCommand {
                                      other, writes the outputs' to another: "ok NANOSECONDS"
         time SAMPLES                 runs again with the last inputs: "ok NANOSECONDS"
         layers                       names and bytes of the layers, then "ok"
+        profile SAMPLES              names and nanoseconds of the layers, run one by one with the
+                                     last inputs, the median of 7, then "ok"
       """)
 
   @Argument(help: "The ONNX file.")
@@ -32,12 +34,19 @@ struct BenchCommand: ParsableCommand {
   @Option(help: "Where layers run: cpu, reference or null.")
   var backend = EngineOptions.BackendName.cpu
 
+  @Option(
+    help: "What to compute with: fp32, or bf16 where the processor has it.",
+    transform: PrecisionOption.single)
+  var precision = Precision.float32
+
   func run() throws {
     SpinLimit.apply()
     let begin = Clock.nanoseconds
     let program = try Compiler.compile(OnnxFile.read(path: model))
     let loaded = try backend.make(units: units).load(
-      program, options: LoadOptions(maximumBatch: maxBatch, units: Array(1...units)))
+      program,
+      options: LoadOptions(
+        maximumBatch: maxBatch, units: Array(1...units), precision: precision))
     var bench = Bench(program: program, loaded: loaded, units: units)
     reply("ready \(Clock.nanoseconds - begin)")
     while let line = readLine() {
@@ -83,6 +92,10 @@ private struct Bench {
             + "\(layer.scratch.bytes)\n")
       }
       return "ok"
+    case ("profile", 2):
+      guard let samples = Int(words[1]) else { break }
+      try profile(samples)
+      return "ok"
     default: break
     }
     return "error unknown command"
@@ -94,6 +107,22 @@ private struct Bench {
     try loaded.run(
       0..<program.layers.count, samples: 0..<samples, in: workspace, units: units)
     return Clock.nanoseconds - begin
+  }
+
+  /// Each layer by itself, which computes the same again and again on what its borders hold.
+  private func profile(_ samples: Int) throws {
+    guard let workspace else { throw ModelError("Nothing was run yet.") }
+    for layer in program.layers.indices {
+      let times = try (0..<7).map { _ in
+        let begin = Clock.nanoseconds
+        try loaded.run(layer..<layer + 1, samples: 0..<samples, in: workspace, units: units)
+        return Clock.nanoseconds - begin
+      }
+      let operations = program.graph.nodes[program.layers[layer].nodes].map(\.operation)
+      StandardOutput.write(
+        "\(program.layers[layer].name)\t\(operations.joined(separator: "+"))\t"
+          + "\(times.sorted()[3])\n")
+    }
   }
 
   private mutating func prepare(_ samples: Int, _ path: String) throws {

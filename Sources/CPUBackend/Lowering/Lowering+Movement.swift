@@ -10,9 +10,9 @@ extension Lowering {
     else { return false }
     let keepsShape = node.operation == "Identity" || node.operation == "Dropout"
     guard keepsShape || model.isBatched[x.index] == model.isBatched[y.index] else { return false }
-    let source = try value(x, .plain)
-    let (wanted, result) = (try type(y), try shape(y))
-    guard forms[source].type == wanted,
+    let source = try value(x, .plain, try forms[home(x)].type)
+    let result = try shape(y)
+    guard try type(x) == type(y),
       forms[source].shape.elementCount == result.elementCount
     else { return false }
     try makeAlias(y, of: source)
@@ -31,14 +31,15 @@ extension Lowering {
     for axis in input.indices.dropLast().reversed() {
       strides[axis] = strides[axis + 1] * input[axis + 1]
     }
-    guard let type = MemoryDescriptor.movable(try type(x)),
+    let kept = try forms[home(x)].type
+    guard let type = MemoryDescriptor.movable(kept),
       let from = MemoryDescriptor(
         order.map { input[$0] }, type, strides: order.map { strides[$0] }),
       let to = MemoryDescriptor(try shape(y), type, .plain),
       let primitive = Primitive.copy(from, to)
     else { return false }
-    let source = try value(x, .plain)
-    let target = try makeBuffer(y, .plain)
+    let source = try value(x, .plain, kept)
+    let target = try makeBuffer(y, .plain, kept)
     append(
       primitive, [(DNNL.from, from, .buffer(source)), (DNNL.to, to, .buffer(target))], writes: 1)
     return true
@@ -55,22 +56,31 @@ extension Lowering {
       guard let input, constant(input) == nil, try type(input) == wanted else { return false }
       ids.append(input)
     }
-    var isBlocked = axis > 0
-    for id in ids {
-      let form = forms[try home(id)]
-      let fills = axis != 1 || form.shape[1] % MemoryDescriptor.block == 0
-      isBlocked = isBlocked && form.layout == .blocked && fills
-    }
-    let layout: Layout = isBlocked ? .blocked : .plain
-    let sources = try ids.map { (id) throws(ModelError) in try value(id, layout) }
+    let found = try ids.map { (id) throws(ModelError) in forms[try home(id)] }
+    // What is kept in two types is joined in the graph's.
+    let kept = found.first?.type ?? wanted
+    let type = found.allSatisfy { $0.type == kept } ? kept : wanted
+    let layout = Self.jointLayout(found, axis: axis)
+    let sources = try ids.map { (id) throws(ModelError) in try value(id, layout, type) }
     let kernel = ConcatKernel(
-      shapes: sources.map { forms[$0].shape }, axis: axis,
-      block: isBlocked ? MemoryDescriptor.block : 1, elementSize: wanted.byteSize)
-    let target = try makeBuffer(y, layout)
+      shapes: sources.map { forms[$0].shape }, axis: axis, layout: layout,
+      elementSize: type.byteSize)
+    let target = try makeBuffer(y, layout, type)
     steps.append(
       Plan.Step(
         kernel: kernel, operands: (sources + [target]).map { .buffer($0) }, writes: 1))
     return true
+  }
+
+  /// The layout in which tensors can be joined without tearing groups of channels apart.
+  private static func jointLayout(
+    _ forms: [(shape: [Int], type: ElementType, layout: Layout)], axis: Int
+  ) -> Layout {
+    guard axis > 0, let layout = forms.first?.layout,
+      forms.allSatisfy({ $0.layout == layout })
+    else { return .plain }
+    let fills = forms.allSatisfy { $0.shape[1] % MemoryDescriptor.block == 0 }
+    return layout == .blocked && axis == 1 && !fills ? .plain : layout
   }
 }
 
@@ -79,6 +89,7 @@ extension MemoryDescriptor {
   static func movable(_ type: ElementType) -> ElementType? {
     switch type.byteSize {
     case 1: .uint8
+    case 2: type == .bfloat16 ? .bfloat16 : nil
     case 4: type == .float32 ? .float32 : .int32
     default: nil
     }
