@@ -14,8 +14,11 @@ struct BenchCommand: ParsableCommand {
     discussion: """
       Reads commands from standard input, one a line, and answers each with a line:
 
-        run SAMPLES INPUTS OUTPUTS   reads the inputs' elements from a file, one input after the
-                                     other, writes the outputs' to another: "ok NANOSECONDS"
+        run SAMPLES INPUTS OUTPUTS [SHAPE ...]
+                                     reads the inputs' elements from a file, one input after the
+                                     other, writes the outputs' to another: "ok NANOSECONDS"; a
+                                     shape for each input, such as 4x3x96x160, where the model
+                                     leaves sizes open
         time SAMPLES                 runs again with the last inputs: "ok NANOSECONDS"
         layers                       names and bytes of the layers, then "ok"
         profile SAMPLES              names and nanoseconds of the layers, run one by one with the
@@ -75,15 +78,19 @@ private struct Bench {
   }
 
   mutating func answer(_ words: [String]) throws -> String {
+    // Samples that cannot be told apart are one.
+    let isBatched = if case .independent = program.batching { true } else { false }
+    let samples = words.count > 1 ? Int(words[1]).map { isBatched ? $0 : 1 } : nil
     switch (words.first, words.count) {
-    case ("run", 4):
-      guard let samples = Int(words[1]) else { break }
-      try prepare(samples, words[2])
+    case ("run", 4...):
+      guard let samples else { break }
+      let shapes = words[4...].map { $0.split(separator: "x").compactMap { Int($0) } }
+      try prepare(samples, words[2], shapes)
       let time = try time(samples)
       try write(samples, to: words[3])
       return "ok \(time)"
     case ("time", 2):
-      guard let samples = Int(words[1]) else { break }
+      guard let samples else { break }
       return "ok \(try time(samples))"
     case ("layers", 1):
       for layer in loaded.layers {
@@ -93,7 +100,7 @@ private struct Bench {
       }
       return "ok"
     case ("profile", 2):
-      guard let samples = Int(words[1]) else { break }
+      guard let samples else { break }
       try profile(samples)
       return "ok"
     default: break
@@ -125,9 +132,10 @@ private struct Bench {
     }
   }
 
-  private mutating func prepare(_ samples: Int, _ path: String) throws {
+  private mutating func prepare(_ samples: Int, _ path: String, _ given: [[Int]]) throws {
     let isBatched = if case .independent = program.batching { true } else { false }
-    let shapes = try program.graph.inputs.map { id -> [Int] in
+    let shapes = try program.graph.inputs.enumerated().map { index, id -> [Int] in
+      if given.indices.contains(index) { return given[index] }
       guard let shape = program.graph[id].shape else { throw ModelError("An input has no rank.") }
       return shape.enumerated().map { axis, dimension in
         if case .fixed(let size) = dimension { size } else { axis == 0 ? samples : 1 }

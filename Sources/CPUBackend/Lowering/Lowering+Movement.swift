@@ -84,6 +84,90 @@ extension Lowering {
   }
 }
 
+extension Lowering {
+  /// Some places along axes, at regular distances.
+  mutating func lowerSlice(_ node: Node) throws(ModelError) -> Bool {
+    guard let x = node.inputs[0], let y = node.outputs[0], constant(x) == nil else { return false }
+    func numbers(_ name: String, _ index: Int) -> [Int]? {
+      guard node.opset >= 10 else { return node.ints(name) }
+      guard node.inputs.count > index, let id = node.inputs[index] else { return nil }
+      return constant(id)?.wholeNumbers
+    }
+    let hasUnknown = node.inputs.dropFirst().contains { $0.map { constant($0) == nil } ?? false }
+    guard !hasUnknown, let starts = numbers("starts", 1) else { return false }
+    let input = try shape(x)
+    let axes = numbers("axes", 3) ?? Array(starts.indices)
+    let steps = numbers("steps", 4) ?? [Int](repeating: 1, count: starts.count)
+    guard axes.count == starts.count, steps.count == starts.count, !steps.contains(0) else {
+      return false
+    }
+    var (strides, start) = (Self.strides(of: input), 0)
+    for (place, named) in axes.enumerated() {
+      let axis = named < 0 ? named + input.count : named
+      guard input.indices.contains(axis) else { return false }
+      let (size, value) = (input[axis], starts[place])
+      let counted = value < 0 ? max(value, -size - 1) + size : min(value, size)
+      let first =
+        steps[place] > 0 ? min(max(counted, 0), size) : min(max(counted, -1), size - 1)
+      start += first * strides[axis]
+      strides[axis] *= steps[place]
+    }
+    return try lowerMovement(x, y, steps: strides, start: start)
+  }
+
+  /// Parts along one axis.
+  mutating func lowerSplit(_ node: Node) throws(ModelError) -> Bool {
+    guard let x = node.inputs[0], constant(x) == nil else { return false }
+    let input = try shape(x)
+    let named = node.int("axis", default: 0)
+    let axis = named < 0 ? named + input.count : named
+    guard input.indices.contains(axis) else { return false }
+    let strides = Self.strides(of: input)
+    var start = 0
+    for case let y? in node.outputs {
+      guard try lowerMovement(x, y, steps: strides, start: start * strides[axis]) else {
+        return false
+      }
+      start += try shape(y)[axis]
+    }
+    return node.outputs.allSatisfy { $0 != nil }
+  }
+
+  /// A tensor repeated along axes of size 1.
+  mutating func lowerExpand(_ node: Node) throws(ModelError) -> Bool {
+    guard let x = node.inputs[0], let y = node.outputs[0], constant(x) == nil else { return false }
+    let (input, output) = (try shape(x), try shape(y))
+    guard output.count >= input.count else { return false }
+    let padded = [Int](repeating: 1, count: output.count - input.count) + input
+    var strides = Self.strides(of: padded)
+    for axis in padded.indices where padded[axis] == 1 { strides[axis] = 0 }
+    return try lowerMovement(x, y, steps: strides, start: 0)
+  }
+
+  private mutating func lowerMovement(
+    _ x: ValueID, _ y: ValueID, steps: [Int], start: Int
+  ) throws(ModelError) -> Bool {
+    let type = try forms[home(x)].type
+    guard type.byteSize > 0 else { return false }
+    let source = try value(x, .plain, type)
+    let kernel = MovementKernel(
+      shape: try shape(y), steps: steps, start: start, elementSize: type.byteSize)
+    let target = try makeBuffer(y, .plain, type)
+    self.steps.append(
+      Plan.Step(kernel: kernel, operands: [.buffer(source), .buffer(target)], writes: 1))
+    return true
+  }
+
+  /// Elements from one place to the next along each axis of a row-major tensor.
+  static func strides(of shape: [Int]) -> [Int] {
+    var strides = [Int](repeating: 1, count: shape.count)
+    for axis in shape.indices.dropLast().reversed() {
+      strides[axis] = strides[axis + 1] * shape[axis + 1]
+    }
+    return strides
+  }
+}
+
 extension MemoryDescriptor {
   /// A type of the same width that oneDNN can move, whatever the bits mean.
   static func movable(_ type: ElementType) -> ElementType? {

@@ -38,7 +38,7 @@ extension Lowering {
     return true
   }
 
-  private mutating func lowerActivation(
+  mutating func lowerActivation(
     _ activation: Activation, _ x: ValueID, _ y: ValueID
   ) throws(ModelError) -> Bool {
     let source = try home(x)
@@ -109,7 +109,7 @@ extension Lowering {
     var (raw0, raw1, target) = (from.raw, other.raw, to.raw)
     var operation = dnnl_binary_desc_t()
     guard dnnl_binary_desc_init(&operation, algorithm, &raw0, &raw1, &target) == dnnl_success,
-      let primitive = Primitive(operation)
+      let primitive = Primitive(operation), !primitive.implementation.hasPrefix("ref")
     else { return false }
     let otherForm = Form(layout: otherLayout, type: type)
     guard let operand = try secondOperand(second, padded, other, otherForm) else { return false }

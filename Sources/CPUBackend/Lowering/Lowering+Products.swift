@@ -63,7 +63,7 @@ extension Lowering {
         &operation, dnnl_forward_inference, &raw, &w, &bias, &target)
       return status == dnnl_success ? Primitive(operation, post) : nil
     }
-    guard let form = try weightForm(y, [columns, inner], rows: rows, primitive),
+    guard let form = try weightForm(y, [columns, inner], type: stored, rows: rows, primitive),
       let chosen = primitive(form, rows: rows),
       let x = MemoryDescriptor([rows, inner], inputType, .plain),
       let c = MemoryDescriptor([columns], .float32, .plain),
@@ -94,11 +94,12 @@ extension Lowering {
   }
 
   /// The layout of a product's weights: oneDNN's choice for a few rows, pinned for the model.
-  private func weightForm(
-    _ y: ValueID, _ shape: [Int], rows: Int, _ make: (MemoryDescriptor, Int) -> Primitive?
+  func weightForm(
+    _ y: ValueID, _ shape: [Int], type: ElementType, rows: Int,
+    _ make: (MemoryDescriptor, Int) -> Primitive?
   ) throws(ModelError) -> MemoryDescriptor? {
     if let pin = model.pinned(y) { return pin.weights }
-    guard let any = MemoryDescriptor.any(shape, stored),
+    guard let any = MemoryDescriptor.any(shape, type),
       let form = make(any, max(rows, 8))?.descriptor(dnnl_query_weights_md)
     else { return nil }
     model.pin(y, Pin(weights: form))

@@ -109,6 +109,16 @@ extension Lowering {
       axis = 1
     }
     if node.operation == "LogSoftmax" { return try lowerLogSoftmax(x, y, dimensions, axis) }
+    let inner = dimensions[(axis + 1)...].reduce(1, *)
+    if inner >= 16, !dimensions.contains(0) {
+      let source = try value(x, .plain)
+      let target = try makeBuffer(y, .plain, successorOf: source)
+      let kernel = SoftmaxKernel(
+        outer: dimensions[..<axis].reduce(1, *), size: dimensions[axis], inner: inner)
+      steps.append(
+        Plan.Step(kernel: kernel, operands: [.buffer(source), .buffer(target)], writes: 1))
+      return true
+    }
     let type = storedType(y) == .float32 ? .float32 : try forms[home(x)].type
     guard let form = MemoryDescriptor(dimensions, type, .plain) else { return false }
     var raw = form.raw

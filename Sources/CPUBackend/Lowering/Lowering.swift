@@ -130,7 +130,7 @@ struct Lowering {
     return place
   }
 
-  private mutating func newBuffer(
+  mutating func newBuffer(
     _ id: ValueID, _ shape: [Int], _ layout: Layout, _ type: ElementType
   ) throws(ModelError) -> Int {
     let bytes =
@@ -273,7 +273,19 @@ struct Lowering {
     case "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout":
       try lowerReshape(node)
     case "Transpose": try lowerTranspose(node)
-    case "Add", "Sub", "Mul", "Div", "Max", "Min", "Sum": try lowerBinary(node)
+    case "Add", "Sub", "Mul", "Div", "Max", "Min", "Sum":
+      try lowerArithmetic(node)
+    case "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Xor":
+      try lowerBroadcast(node)
+    case "Cast": try lowerCast(node)
+    case "Slice": try lowerSlice(node)
+    case "Split": try lowerSplit(node)
+    case "Expand": try lowerExpand(node)
+    case "Attention": try lowerAttention(node)
+    case "LSTM": try lowerMemoryCells(node)
+    case "Resize", "Upsample": try lowerResize(node)
+    case "ConvTranspose": try lowerTransposedConvolution(node)
+    case "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin": try lowerReduction(node)
     default: try lowerUnary(node)
     }
   }
