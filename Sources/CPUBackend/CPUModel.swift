@@ -17,6 +17,12 @@ struct Pin {
 final class CPUModel: LoadedModel, @unchecked Sendable {
   // Unchecked: what changes after loading is under locks.
 
+  /// What tells choices apart.
+  private struct PinKey: Hashable {
+    var value: ValueID
+    var shape: [Int]
+  }
+
   /// What tells plans apart.
   private struct Key: Hashable {
     var samples: Int
@@ -34,7 +40,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   /// Whether each value has its own part for each sample.
   private(set) var isBatched: [Bool] = []
   let isIndependent: Bool
-  private let pins = Lock<[ValueID: Pin]>([:])
+  private let pins = Lock<[PinKey: Pin]>([:])
   private let plans = Lock<[Key: Plan]>([:])
   /// Numbers of units that a run may have.
   let unitCounts: [Int]
@@ -138,9 +144,22 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     }
   }
 
-  func pinned(_ value: ValueID) -> Pin? { pins.withLock { $0[value] } }
+  /// What was chosen for the node that makes a value.
+  ///
+  /// - Parameter shape: The shape of one sample's input, where the choice depends on it: images of
+  ///   another size may need another kernel, whose weights may lie otherwise.
+  func pinned(_ value: ValueID, _ shape: ArraySlice<Int> = []) -> Pin? {
+    pins.withLock { $0[PinKey(value: value, shape: Array(shape))] }
+  }
 
-  func pin(_ value: ValueID, _ pin: Pin) { pins.withLock { $0[value] = pin } }
+  func pin(_ value: ValueID, _ shape: ArraySlice<Int> = [], _ pin: Pin) {
+    pins.withLock { pins in
+      if pins.count >= Limits.plansPerModel * program.graph.nodes.count {
+        pins.removeAll(keepingCapacity: true)
+      }
+      pins[PinKey(value: value, shape: Array(shape))] = pin
+    }
+  }
 
   /// Values whose first dimension grows with the samples.
   private static func batchedValues(

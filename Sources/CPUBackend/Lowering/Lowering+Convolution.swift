@@ -118,7 +118,8 @@ extension Lowering {
   private mutating func choose(
     _ shape: ConvolutionShape, _ x: ValueID, _ y: ValueID
   ) throws(ModelError) -> (primitive: Primitive, way: ConvolutionWay, samples: Int)? {
-    if let pin = model.pinned(y) {
+    let size = shape.input.dropFirst()
+    if let pin = model.pinned(y, size) {
       guard let way = pin.convolution else { return nil }
       for samples in [shape.input[0], 1] {
         // Another kernel would sum in another order, and give one sample other bits.
@@ -140,7 +141,7 @@ extension Lowering {
         takesEveryUnitCount(shape, way, weights, primitive.implementation)
       else { continue }
       model.pin(
-        y, Pin(weights: weights, implementation: primitive.implementation, convolution: way))
+        y, size, Pin(weights: weights, implementation: primitive.implementation, convolution: way))
       return (primitive, way, shape.input[0])
     }
     return nil

@@ -54,7 +54,7 @@ extension Lowering {
       (input[axis + 2] - 1) * window.strides[axis] + window.dilations[axis] * (kernel[axis] - 1) + 1
         - output[axis + 2] - window.before[axis]
     }
-    let pinned = model.pinned(y)?.weights
+    let pinned = model.pinned(y, input.dropFirst())?.weights
     guard let from = MemoryDescriptor(input, .float32, .blocked),
       let to = MemoryDescriptor(output, .float32, .blocked),
       let flat = MemoryDescriptor([output[1]], .float32, .plain),
@@ -70,7 +70,7 @@ extension Lowering {
       let primitive = Primitive(operation), !primitive.implementation.hasPrefix("ref"),
       let form = primitive.descriptor(dnnl_query_weights_md)
     else { return false }
-    model.pin(y, Pin(weights: form))
+    model.pin(y, input.dropFirst(), Pin(weights: form))
     // The file has input channels first, oneDNN output channels.
     let area = kernel.reduce(1, *)
     let packed = try model.packedWeight(

@@ -102,7 +102,7 @@ extension Lowering {
     guard let any = MemoryDescriptor.any(shape, type),
       let form = make(any, max(rows, 8))?.descriptor(dnnl_query_weights_md)
     else { return nil }
-    model.pin(y, Pin(weights: form))
+    model.pin(y, [], Pin(weights: form))
     return form
   }
 
