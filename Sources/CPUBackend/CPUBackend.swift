@@ -42,12 +42,23 @@ public struct CPUBackend: Backend {
   /// Sets how much memory for activations and scratch is in use or kept for the next runs.
   public func limitWorkingMemory(to bytes: ByteCount) { memory.limit(to: bytes.bytes) }
 
+  /// Refuses BF16 where the processor has no instructions for it: emulated it is slower than FP32.
+  public func refusal(of precision: Precision) -> String? {
+    let needed = dnnl_cpu_isa_avx512_core_bf16.rawValue
+    guard precision == .bfloat16, dnnl_get_effective_cpu_isa().rawValue & needed != needed else {
+      return nil
+    }
+    return "This processor has no instructions for bf16 (AVX-512 BF16 or AMX): "
+      + "serve the model with --precision fp32."
+  }
+
   /// Packs the weights and makes the kernels for a ladder of batch sizes.
   ///
   /// - Throws: `ModelError`, naming the node that cannot run here.
   public func load(
     _ program: Program, options: LoadOptions
   ) throws(ModelError) -> any LoadedModel {
+    if let refusal = refusal(of: options.precision) { throw ModelError(refusal) }
     try Reference.requireKnown(program.graph)
     guard CPUModel.isPlanned(program) else {
       return StagedModel(program, options: options, usesWinograd: usesWinograd, memory: memory)

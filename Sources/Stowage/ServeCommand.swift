@@ -94,7 +94,7 @@ struct ServeCommand: ParsableCommand {
     let signals = SignalWaiter()
     let folder = try ModelFolder(path: options.models)
     let registry = Registry()
-    let engine = try makeEngine(registry)
+    let engine = try makeEngine(registry, folder)
     let observer: (@Sendable (RequestLog) -> Void)? =
       logRequests ? RequestLogger.write : nil
     let api = InferenceAPI(
@@ -113,7 +113,7 @@ struct ServeCommand: ParsableCommand {
     loader.join()
   }
 
-  private func makeEngine(_ registry: Registry) throws -> Engine {
+  private func makeEngine(_ registry: Registry, _ folder: ModelFolder) throws -> Engine {
     let units = options.unitCount
     let budget = paging == .planned ? try memory.bytes() : nil
     var logger = Logger(label: "stowage") { StreamLogHandler.standardError(label: $0) }
@@ -126,7 +126,7 @@ struct ServeCommand: ParsableCommand {
       configuration: EngineConfiguration(
         units: units, executors: executors, maximumBatch: options.maxBatch,
         maximumQueueDelay: .microseconds(maxQueueDelay), queueLimit: queueLimit, memory: budget,
-        packed: try options.packedFolder()),
+        packed: try options.packedFolder(), precision: try options.precisionChoice(folder)),
       backend: options.backend.make(units: units),
       policy: try compared?.served(units: units, budget: budget ?? ByteCount(.max))
         ?? Scheduler(

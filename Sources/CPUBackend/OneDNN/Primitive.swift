@@ -18,6 +18,12 @@ enum OneDNN {
     return dnnl_stream_create(&stream, engine, flags) == dnnl_success ? stream : nil
   }()
 
+  /// Whether the processor multiplies matrices of BF16 in one instruction (AMX).
+  static let hasMatrixUnits: Bool = {
+    let needed = dnnl_cpu_isa_avx512_core_amx.rawValue
+    return dnnl_get_effective_cpu_isa().rawValue & needed == needed
+  }()
+
   private typealias SetThreads = @convention(c) (Int32) -> Void
 
   /// oneDNN brings OpenMP along; the function is found where it was loaded.
