@@ -60,7 +60,29 @@ struct ProgramBuilder {
     return whole.min { $0.seconds < $1.seconds }.map { finish([(0..<count, $0.way)], samples) }
   }
 
+  /// The best of the ways to cut the layers into segments that come out at two prices of the link:
+  /// page-ins of one segment hide behind the computing of those before it, so only the sums tell
+  /// which of the two is the bottleneck.
   private func bestSegments(_ ways: [Way], _ samples: Int) -> [(Range<Int>, Way)]? {
+    var best: (seconds: Double, segments: [(Range<Int>, Way)])?
+    for price in [Self.priceOfLink, 1] {
+      guard let segments = bestSegments(ways, samples, price: price) else { return nil }
+      var (compute, transfer) = (0.0, 0.0)
+      for (range, way) in segments {
+        let part = part(range, way, samples)
+        compute += part.compute
+        transfer += part.transfer(endingAt: range.upperBound - 1) ?? 0
+      }
+      let seconds = max(compute, transfer) + transfer * Self.priceOfLink
+      if seconds < best?.seconds ?? .infinity { best = (seconds, segments) }
+    }
+    return best?.segments
+  }
+
+  /// The ways through with the least seconds, a second on the link counting `price` seconds.
+  private func bestSegments(
+    _ ways: [Way], _ samples: Int, price: Double
+  ) -> [(Range<Int>, Way)]? {
     // Without it a plan falls into pieces wherever noise made one chunk look faster than another.
     let border = ways[0].seconds.reduce(0, +) * Self.leastGain
     var best = Array(repeating: Double.infinity, count: count + 1)
@@ -72,8 +94,8 @@ struct ProgramBuilder {
         for layer in start..<count {
           part.add(layer, way)
           guard part.canFit else { break }
-          guard let seconds = part.seconds(endingAt: layer) else { continue }
-          let total = best[start] + seconds + border
+          guard let transfer = part.transfer(endingAt: layer) else { continue }
+          let total = best[start] + part.compute + transfer * price + border
           if total < best[layer + 1] {
             (best[layer + 1], from[layer + 1]) = (total, (start, place))
           }
@@ -203,11 +225,14 @@ struct ProgramBuilder {
       return weights + (sweeps - 1) * (weights - kept)
     }
 
+    /// Seconds on the link; nil when the layers do not fit.
+    func transfer(endingAt layer: Int) -> Double? {
+      pageIns(endingAt: layer).map { builder.link.seconds(bytes: $0) }
+    }
+
+    /// Seconds when nothing else hides the page-ins; nil when the layers do not fit.
     func seconds(endingAt layer: Int) -> Double? {
-      pageIns(endingAt: layer).map { bytes in
-        let transfer = builder.link.seconds(bytes: bytes)
-        return max(compute, transfer) + transfer * ProgramBuilder.priceOfLink
-      }
+      transfer(endingAt: layer).map { max(compute, $0) + $0 * ProgramBuilder.priceOfLink }
     }
   }
 
