@@ -100,7 +100,7 @@ let package = Package(
       dependencies: ["Backend", "Compiler", "Models", "Threads", "Vocabulary"],
       swiftSettings: strict),
     .target(
-      name: "Backend", dependencies: ["Compiler", "Models", "Threads", "Vocabulary"],
+      name: "Backend", dependencies: ["Compiler", "Models", "Threads", "Vocabulary", "CLinux"],
       swiftSettings: strict),
 
     // From a graph to a program of layers: shapes, constant folding, batch axis, fusion.

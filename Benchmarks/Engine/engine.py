@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
-"""The CPU engine beside onnxruntime: right answers first, then time ratios of one sitting.
+"""The CPU engine beside onnxruntime and OpenVINO: right answers first, then time ratios.
 
     python3 Benchmarks/Engine/engine.py --stowage PATH --work FOLDER [--check] [--names ...]
-        [--batches 1 8] [--threads 1 2] [--repeat 7]
+        [--models FOLDER] [--resume] [--batches 1 4 16] [--threads 1 2] [--repeat 5]
 
-FOLDER keeps the nine classic networks with seeded random weights. Both engines run the same inputs
-with the same number of threads and take turns of a few calls, with a pause before each so that the
-other's spinning threads have gone to sleep; medians and quartiles are of all calls.
+FOLDER keeps the nine classic networks with seeded random weights; the folder of --models is the one
+that Benchmarks/Models/models.py fills. All engines run the same inputs with the same number of
+threads and take turns of a few calls, with a pause before each so that the others' spinning threads
+have gone to sleep; medians and quartiles are of all calls. With --resume several short sittings make
+one page: all ratios are of times from one sitting.
 With --check, answers are compared: with the outputs that the onnx package publishes, and with
 onnxruntime's on random weights at batch 1, 3 and 8, on the CPU backend and on Reference.
 Results go to Benchmarks/Results/engine.md and engine-check.md.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import platform
@@ -36,15 +39,15 @@ import randomize  # noqa: E402
 class Engine:
     """`stowage bench` as a subprocess that answers line by line."""
 
-    def __init__(self, binary, model, threads, backend="cpu", largest=8):
+    def __init__(self, binary, model, threads, backend="cpu", largest=8, precision="fp32"):
         self.process = subprocess.Popen(
             [binary, "bench", str(model), "--units", str(threads), "--max-batch", str(largest),
-             "--backend", backend],
+             "--backend", backend, "--precision", precision],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
         first = self.process.stdout.readline().split()
         if first[:1] != ["ready"]:
-            raise SystemExit(f"{model} could not be loaded: {first}")
+            raise RuntimeError(f"{model} could not be loaded: {first}")
         self.load_seconds = int(first[1]) / 1e9
 
     def ask(self, line):
@@ -52,7 +55,7 @@ class Engine:
         self.process.stdin.flush()
         answer = self.process.stdout.readline().split()
         if answer[:1] != ["ok"]:
-            raise SystemExit(f"{line}: {' '.join(answer)}")
+            raise RuntimeError(f"{line}: {' '.join(answer)}")
         return int(answer[1]) / 1e9
 
     def run(self, image):
@@ -81,7 +84,7 @@ def images(count):
 def check(arguments):
     columns = [(backend, count) for backend in arguments.backends for count in (1, 3, 8)]
     rows, worst = [], 0.0
-    for name in arguments.names:
+    for name in networks(arguments):
         cells = [published_difference(arguments, name)]
         path = arguments.work / f"{name}.onnx"
         oracle, source = session(path, 2)
@@ -128,68 +131,195 @@ def report_check(columns, rows, worst):
     (RESULTS / "engine-check.md").write_text(text)
 
 
-def timed(peer, source, image):
-    begin = time.perf_counter()
-    peer.run(None, {source: image})
-    return time.perf_counter() - begin
-
-
 def turn(call):
     """Times of a few calls in a row, the first of which only wakes the threads up.
 
-    Idle threads of both engines spin for a while, which would slow the other one: hence the pause.
+    Idle threads of all engines spin for a while, which would slow the others: hence the pause.
     """
     time.sleep(0.15)
     first = call()
     return [call() for _ in range(3 if first < 0.2 else 1)]
 
 
-def measure(arguments, name, threads):
-    path = arguments.work / f"{name}.onnx"
-    peer, source = session(path, threads)
-    engine = Engine(arguments.stowage, path, threads, largest=max(arguments.batches))
-    rows = []
+class Ours:
+    """`stowage bench`, asked for the time that it measures itself."""
+
+    def __init__(self, arguments, path, threads, precision):
+        self.engine = Engine(
+            arguments.stowage, path, threads, largest=max(arguments.batches), precision=precision)
+
+    def prepare(self, batch, inputs):
+        with tempfile.TemporaryDirectory() as folder:
+            with open(f"{folder}/in", "wb") as file:
+                for tensor in inputs.values():
+                    file.write(tensor.tobytes())
+            shapes = " ".join(
+                "x".join(map(str, tensor.shape)) or "-" for tensor in inputs.values())
+            self.engine.ask(f"run {batch} {folder}/in {folder}/out {shapes}")
+        self.batch = batch
+
+    def time(self):
+        return self.engine.ask(f"time {self.batch}")
+
+    def close(self):
+        self.engine.close()
+
+
+class Onnxruntime:
+    def __init__(self, arguments, path, threads):
+        self.session, _ = session(path, threads)
+
+    def prepare(self, batch, inputs):
+        self.inputs = inputs
+        self.session.run(None, inputs)
+
+    def time(self):
+        begin = time.perf_counter()
+        self.session.run(None, self.inputs)
+        return time.perf_counter() - begin
+
+    def close(self):
+        del self.session
+
+
+class OpenVINO:
+    """Compiled for each shape, which is its best case, with one stream of so many threads."""
+
+    def __init__(self, arguments, path, threads, precision):
+        import openvino
+
+        self.openvino, self.core, self.path = openvino, openvino.Core(), path
+        self.options = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1,
+                        "INFERENCE_NUM_THREADS": threads}
+
+    def prepare(self, batch, inputs):
+        model = self.core.read_model(self.path)
+        model.reshape({name: list(tensor.shape) for name, tensor in inputs.items()})
+        self.request = self.core.compile_model(model, "CPU", self.options).create_infer_request()
+        for name, tensor in inputs.items():
+            self.request.set_tensor(name, self.openvino.Tensor(tensor))
+        self.time()
+
+    def time(self):
+        begin = time.perf_counter()
+        self.request.infer()
+        return time.perf_counter() - begin
+
+    def close(self):
+        self.request = None
+
+
+ENGINES = {
+    "onnxruntime": Onnxruntime,
+    "OpenVINO": lambda *rest: OpenVINO(*rest, "f32"),
+    "Stowage": lambda *rest: Ours(*rest, "fp32"),
+    "OpenVINO bf16": lambda *rest: OpenVINO(*rest, "bf16"),
+    "Stowage bf16": lambda *rest: Ours(*rest, "bf16"),
+}
+
+
+def networks(arguments):
+    return [name for name in randomize.NETWORKS if name in (arguments.names or [name])]
+
+
+def cases(arguments):
+    """Name, path and inputs by batch of everything that is to be measured."""
+    for name in networks(arguments):
+        path = arguments.work / f"{name}.onnx"
+        source = session(path, 1)[1]
+        yield name, path, lambda batch, source=source: {source: images(batch)}
+    if arguments.models:
+        sys.path.insert(0, str(HERE.parent / "Models"))
+        import models
+
+        for name, (_, _, inputs) in models.MODELS.items():
+            if arguments.names and name not in arguments.names:
+                continue
+            path = arguments.models / f"{name}.onnx"
+            order = [each.name for each in session(path, 1)[0].get_inputs()]
+
+            def made(batch, inputs=inputs, order=order):
+                tensors = inputs(np.random.default_rng(7), batch)
+                return tensors and {name: tensors[name] for name in order}
+
+            yield name, path, made
+
+
+def measure(arguments, name, path, inputs, threads, rows):
+    engines = {}
+    for engine, make in ENGINES.items():
+        try:
+            engines[engine] = make(arguments, path, threads)
+        except Exception as reason:
+            print(f"{engine} does not take {name}: {str(reason)[:200]}", flush=True)
     for batch in arguments.batches:
-        image = images(batch)
-        engine.run(image)
-        peer.run(None, {source: image})
-        ours, theirs = [], []
+        tensors = inputs(batch)
+        if tensors is None:
+            continue
+        ready, times = {}, {}
+        for engine, runner in engines.items():
+            try:
+                runner.prepare(batch, tensors)
+                ready[engine], times[engine] = runner, []
+            except Exception as reason:
+                print(f"{engine} does not run {name}: {str(reason)[:200]}", flush=True)
         for _ in range(arguments.repeat):
-            theirs += turn(lambda: timed(peer, source, image))
-            ours += turn(lambda: engine.ask(f"time {batch}"))
-        rows.append((name, threads, batch, ours, theirs))
-    engine.close()
-    return rows
+            for engine, runner in ready.items():
+                times[engine] += turn(runner.time)
+        rows[f"{name} {threads} {batch}"] = {
+            engine: [round(1e3 * q, 3) for q in statistics.quantiles(values, n=4)]
+            for engine, values in times.items()}
+    for runner in engines.values():
+        runner.close()
+
+
+def ratio(row, ours, peer):
+    return row[ours][1] / row[peer][1] if ours in row and peer in row else None
+
+
+PAIRS = [("Stowage", "onnxruntime"), ("Stowage", "OpenVINO"), ("Stowage bf16", "OpenVINO bf16")]
 
 
 def report(rows, arguments):
-    ratio = {}
-    lines = ["| network | threads | batch | onnxruntime ms | Stowage ms (quartiles) | ratio |",
-             "|---|---|---|---|---|---|"]
-    for name, threads, batch, ours, theirs in rows:
-        low, middle, high = statistics.quantiles(ours, n=4)
-        theirs_middle = statistics.median(theirs)
-        ratio[name, threads, batch] = middle / theirs_middle
-        lines.append(
-            f"| {name} | {threads} | {batch} | {1e3 * theirs_middle:.1f} | {1e3 * middle:.1f} "
-            f"({1e3 * low:.1f}-{1e3 * high:.1f}) | {middle / theirs_middle:.2f} |")
-    mean = float(np.exp(np.mean(np.log(list(ratio.values())))))
-    above = sorted(k for k, v in ratio.items() if v > 1)
-    named = ", ".join(f"{n} ({t} threads, batch {b})" for n, t, b in above) or "none"
+    import openvino
+
+    heads = ["network", "threads", "batch", *ENGINES,
+             "ours/onnxruntime", "ours/OpenVINO", "bf16 ours/OpenVINO"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for key, row in rows.items():
+        cells = key.split()
+        for engine in ENGINES:
+            low, middle, high = row.get(engine, (0, 0, 0))
+            cells.append(f"{middle:.1f} ({low:.1f}-{high:.1f})" if middle else "-")
+        for pair in PAIRS:
+            value = ratio(row, *pair)
+            cells.append("-" if value is None else f"{value:.2f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    means = []
+    for pair in PAIRS:
+        values = {key: ratio(row, *pair) for key, row in rows.items()}
+        values = {key: value for key, value in values.items() if value is not None}
+        mean = float(np.exp(np.mean(np.log(list(values.values())))))
+        above = sum(value > 1.05 for value in values.values())
+        worst = max(values, key=values.get)
+        means.append(f"| {pair[0]} / {pair[1]} | {mean:.2f} | {len(values)} | {above} | "
+                     f"{worst.replace(' ', ', ')}: {values[worst]:.2f} |")
     text = "\n".join([
-        "# The CPU engine beside onnxruntime", "",
+        "# The CPU engine beside onnxruntime and OpenVINO", "",
         f"{processor()}, {os.cpu_count()} cores, Linux {platform.release()}; onnxruntime "
-        f"{onnxruntime.__version__}, oneDNN 2.6.3; fp32, seeded random weights, same threads, "
-        f"{arguments.repeat} turns each in turn. Command:", "",
-        "    python3 Benchmarks/Engine/engine.py --stowage PATH --work FOLDER "
+        f"{onnxruntime.__version__}, OpenVINO {openvino.__version__.split('-')[0]}, oneDNN 2.6.3; "
+        "seeded random weights in the nine classic networks, trained weights in the others; the "
+        f"same threads, {arguments.repeat} turns each in turn; medians (quartiles) in ms. "
+        "Command:", "",
+        "    python3 Benchmarks/Engine/engine.py --stowage PATH --work FOLDER --models FOLDER "
         f"--repeat {arguments.repeat}", "",
-        f"Geometric mean of the time ratios ours/onnxruntime: **{mean:.2f}**. Above 1: {named}.",
-        "", *lines, ""])
+        "| time ratio | geometric mean | rows | above 1.05 | worst (network, threads, batch) |",
+        "|---|---|---|---|---|", *means, "", *lines, ""])
     page = RESULTS / "engine.md"
     # What people wrote about the numbers stays.
     notes = page.read_text().partition("\n## ") if page.exists() else ("", "", "")
     page.write_text(text + notes[1] + notes[2])
-    print(text)
+    print("\n".join(means))
 
 
 def processor():
@@ -204,20 +334,24 @@ def main():
     parser.add_argument("--stowage", required=True)
     parser.add_argument("--work", type=pathlib.Path, required=True)
     parser.add_argument("--check", action="store_true", help="compare answers instead of times")
-    parser.add_argument("--names", nargs="+", default=list(randomize.NETWORKS))
+    parser.add_argument("--models", type=pathlib.Path, help="a folder of the trained models")
+    parser.add_argument("--resume", action="store_true", help="add to what FOLDER/engine.json has")
+    parser.add_argument("--names", nargs="+", help="networks and models; all unless told")
     parser.add_argument("--backends", nargs="+", default=["cpu", "reference"])
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()
-    randomize.write_all(arguments.work, arguments.names)
+    randomize.write_all(arguments.work, networks(arguments))
     if arguments.check:
         return check(arguments)
-    rows = []
-    for name in arguments.names:
+    kept = arguments.work / "engine.json"
+    rows = json.loads(kept.read_text()) if arguments.resume and kept.exists() else {}
+    for name, path, inputs in cases(arguments):
         for threads in arguments.threads:
-            rows += measure(arguments, name, threads)
+            measure(arguments, name, path, inputs, threads, rows)
             print(f"{name}, {threads} threads: measured", flush=True)
+            kept.write_text(json.dumps(rows, indent=1))
     report(rows, arguments)
 
 

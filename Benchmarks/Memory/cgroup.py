@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import subprocess
 import time
 
 V1 = pathlib.Path("/sys/fs/cgroup/memory")
@@ -67,6 +68,27 @@ def bytes_read(pid):
     except OSError:
         pass
     return 0
+
+
+def resident(pid):
+    """Bytes of a process in memory, files that it maps included; 0 once it is gone."""
+    try:
+        pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def cached(paths):
+    """Bytes of some files in the page cache, mapped or not."""
+    paths = [str(path) for path in paths]
+    if not paths:
+        return 0
+    told = subprocess.run(
+        ["fincore", "--bytes", "--noheadings", "--output", "RES", *paths],
+        check=True, capture_output=True, text=True,
+    )
+    return sum(int(line) for line in told.stdout.split())
 
 
 def forget_cached(folder):

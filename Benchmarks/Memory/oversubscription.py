@@ -6,9 +6,11 @@ repetition; page caches are dropped before each run, so everything read is charg
 
     python3 Benchmarks/Memory/oversubscription.py --stowage PATH --work FOLDER
         [--limits 100 75 50 35 25] [--streams round-robin zipf] [--systems ...] [--repeat 3]
+        [--append]
 
-FOLDER keeps the networks (made once, seeded random weights) and the packed files. Results go to
-Benchmarks/Results/oversubscription.{json,md,svg}.
+FOLDER keeps the networks (made once, seeded random weights) and the packed files. Cells go to
+Benchmarks/Results/oversubscription.json as they come; --append adds to those that are there. The
+table goes to standard output, pictures to Benchmarks/Results/oversubscription{,-memory}.png.
 """
 
 import argparse
@@ -16,15 +18,18 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 import numpy as np
 
-from cgroup import MemoryLimit, bytes_read, forget_cached
+import drawing
+from cgroup import MemoryLimit, bytes_read, cached, forget_cached, resident
 from workload import drive, stream, summary, write_json
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -43,22 +48,50 @@ SYSTEMS = {
 
 
 class Watch(threading.Thread):
-    """Notes the charged bytes and the bytes read of a process while it runs."""
+    """Notes what a process takes of memory and reads from the disk while it runs.
 
-    def __init__(self, limit, pid):
+    A point is (seconds, bytes charged to the control group, resident bytes of the process with the
+    cached pages of the packed files).
+    """
+
+    def __init__(self, limit, pid, files=()):
         super().__init__(daemon=True)
-        self.limit, self.pid, self.points, self.read = limit, pid, [], 0
+        self.limit, self.pid, self.files = limit, pid, list(files)
+        self.points, self.read = [], 0
         self.stopped = threading.Event()
         self.begin = time.monotonic()
 
     def run(self):
-        while not self.stopped.wait(0.05):
-            self.points.append((round(time.monotonic() - self.begin, 2), self.limit.used))
+        while not self.stopped.wait(0.1):
+            taken = resident(self.pid) + cached(self.files)
+            self.points.append(
+                (round(time.monotonic() - self.begin, 2), self.limit.used, taken)
+            )
             self.read = max(self.read, bytes_read(self.pid))
 
     def stop(self):
         self.stopped.set()
         self.join()
+
+
+def metrics(port):
+    """The server's metrics that tell of memory, paging and batches, summed over models."""
+    wanted = (
+        "stowage_memory", "stowage_page_in", "stowage_page_faults", "stowage_evict",
+        "stowage_stall", "stowage_batches_total", "stowage_batch_predicted",
+        "stowage_batch_measured_seconds",
+    )
+    found = {}
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        for line in answer.read().decode().splitlines():
+            if not line.startswith(wanted) or "_bucket{" in line:
+                continue
+            name, value = line.rsplit(" ", 1)
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', name))
+            kept = [labels[key] for key in ("kind", "mode", "reason") if key in labels]
+            key = " ".join([name.split("{")[0], *kept])
+            found[key] = found.get(key, 0) + float(value)
+    return found
 
 
 class Client:
@@ -116,7 +149,7 @@ def run_stowage(arguments, flags, limit, job, expected, image):
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         preexec_fn=limit.enter, env=environment,
     )
-    watch = Watch(limit, server.pid)
+    watch = Watch(limit, server.pid, (arguments.work / "cache").rglob("*.weights"))
     watch.start()
     try:
         line = server.stdout.readline()
@@ -129,6 +162,7 @@ def run_stowage(arguments, flags, limit, job, expected, image):
         before = bytes_read(server.pid)
         outcome = drive(job["requests"], job["concurrency"], call, job["give_up_after"])
         outcome["bytes_read"] = bytes_read(server.pid) - before
+        outcome["metrics"] = metrics(port)
         return outcome, watch, ready
     finally:
         watch.stop()
@@ -199,11 +233,13 @@ def run_cell(arguments, system, percent, kind, expected, image):
         cell = {
             "system": system, "percent": percent, "stream": kind, "ready_s": ready,
             "killed": limit.kills, "peak_bytes": limit.peak, "limit_bytes": bytes_limit,
-            "memory": watch.points[:: max(1, len(watch.points) // 200)],
+            "resident_peak_bytes": max((taken for _, _, taken in watch.points), default=0),
+            "memory": watch.points[:: max(1, len(watch.points) // 100)],
         }
         if outcome:
             cell |= summary(outcome)
             cell |= {k: outcome[k] for k in ("failed", "unfinished", "bytes_read", "seconds")}
+            cell["metrics"] = outcome.get("metrics")
         return cell
     finally:
         limit.remove()
@@ -239,7 +275,7 @@ def prepare(arguments):
 def table(cells):
     lines = [
         "| limit | stream | system | requests/s | mean ms | p99 ms | MB read per request "
-        "| failed | killed | peak / limit |",
+        "| failed | killed | peak, of the limit |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     keys = sorted({(-c["percent"], c["stream"], c["system"]) for c in cells})
@@ -265,7 +301,7 @@ def table(cells):
         lines.append(
             f"| {-percent} % | {kind} | {system} | {middle('rate', 2)} | {middle('mean_ms', 0)} "
             f"| {middle('p99_ms', 0)} | {read} | {failed} | {sum(c['killed'] for c in same)} "
-            f"| {max(c['peak_bytes'] / c['limit_bytes'] for c in same):.2f} |"
+            f"| {max(c['resident_peak_bytes'] / c['limit_bytes'] for c in same):.2f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -282,14 +318,17 @@ def main():
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--give-up-after", type=float, default=60, help="seconds for one stream")
     parser.add_argument("--name", default="oversubscription", help="name of the result files")
+    parser.add_argument("--append", action="store_true", help="add to the cells that are there")
     arguments = parser.parse_args()
     arguments.work = arguments.work.resolve()
     arguments.work.mkdir(parents=True, exist_ok=True)
     expected, image = prepare(arguments)
     pack(arguments)
 
-    cells = []
-    for repetition in range(arguments.repeat):
+    path = RESULTS / f"{arguments.name}.json"
+    cells = json.loads(path.read_text()) if arguments.append and path.exists() else []
+    first = 1 + max((cell["repetition"] for cell in cells), default=-1)
+    for repetition in range(first, first + arguments.repeat):
         for percent in arguments.limits:
             for kind in arguments.streams:
                 for system in arguments.systems:
@@ -300,9 +339,10 @@ def main():
                     told = "no answer" if rate is None else f"{rate:.2f} requests/s"
                     print(f"{percent:3} % {kind:12} {system:20} {told}, killed {cell['killed']}",
                           flush=True)
-                    write_json(RESULTS / f"{arguments.name}.json", cells)
-    (RESULTS / f"{arguments.name}-table.md").write_text(table(cells))
+                    write_json(path, cells)
     print(table(cells))
+    drawing.rates(cells, RESULTS / f"{arguments.name}.png")
+    drawing.memory(cells, RESULTS / f"{arguments.name}-memory.png")
 
 
 if __name__ == "__main__":

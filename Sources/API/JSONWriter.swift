@@ -56,6 +56,13 @@ struct JSONWriter {
     isFirst = false
   }
 
+  /// Writes a number with its fraction; null where JSON has no form for it.
+  mutating func fraction(_ value: Double) {
+    separate()
+    bytes.append(contentsOf: (value.isFinite ? "\(value)" : "null").utf8)
+    isFirst = false
+  }
+
   /// Writes seconds as milliseconds with three decimals.
   mutating func milliseconds(_ duration: Duration) {
     separate()

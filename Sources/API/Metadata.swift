@@ -106,8 +106,27 @@ enum Metadata {
     write(model.inputs, into: &json)
     json.key("outputs")
     write(model.outputs, into: &json)
+    writePrecision(of: model, into: &json)
     json.close("}")
     return ok(json)
+  }
+
+  /// What the model is computed with, and what that costs.
+  private static func writePrecision(of model: ModelDescription, into json: inout JSONWriter) {
+    json.key("parameters")
+    json.open("{")
+    json.key("precision")
+    json.string(model.precision.rawValue)
+    if let loss = model.precisionLoss {
+      json.key("difference_from_fp32")
+      json.open("{")
+      json.key("root_mean_square")
+      json.fraction(loss.rootMeanSquare)
+      json.key("largest")
+      json.fraction(loss.largest)
+      json.close("}")
+    }
+    json.close("}")
   }
 
   private static func write(_ tensors: [TensorDescription], into json: inout JSONWriter) {

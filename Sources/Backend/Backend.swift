@@ -17,8 +17,15 @@ public protocol Backend: Sendable {
   /// Memory for activations and scratch.
   var workingMemory: WorkingMemory { get }
 
-  /// Sets how much memory for activations and scratch is kept between runs; more than that goes.
-  func keepWorkingMemory(atMost bytes: ByteCount)
+  /// Sets how much memory for activations and scratch is in use or kept for the next runs: what is
+  /// kept beyond that goes to the frames.
+  func limitWorkingMemory(to bytes: ByteCount)
+
+  /// Memory that weights and activations hand to each other; nil for a backend without.
+  var frames: PageFrames? { get }
+
+  /// Why networks cannot be computed in a precision here, as a sentence; nil when they can.
+  func refusal(of precision: Precision) -> String?
 
   /// Makes a program ready: packs its weights, plans its memory, prepares its kernels.
   ///
@@ -33,8 +40,16 @@ extension Backend {
   /// Nothing, for backends that do not keep account.
   public var workingMemory: WorkingMemory { WorkingMemory() }
 
+  /// Refuses everything but FP32, for backends that know nothing else.
+  public func refusal(of precision: Precision) -> String? {
+    precision == .float32 ? nil : "The backend '\(name)' computes in fp32 only."
+  }
+
   /// Does nothing, for backends that keep nothing.
-  public func keepWorkingMemory(atMost bytes: ByteCount) {}
+  public func limitWorkingMemory(to bytes: ByteCount) {}
+
+  /// None, for backends whose memory is not the process'.
+  public var frames: PageFrames? { nil }
 }
 
 /// Memory of a backend for activations and scratch.
@@ -58,6 +73,8 @@ public struct LoadOptions: Sendable {
   public var maximumBatch: Int
   /// Numbers of units for which kernels are made at load.
   public var units: [Int]
+  /// What convolutions and products compute with.
+  public var precision: Precision
   /// Where its weights are kept.
   public var weights: any WeightStore
   /// Whether kernels are made for all common batch sizes at once, or when they are asked for.
@@ -67,9 +84,10 @@ public struct LoadOptions: Sendable {
 
   /// What a model is made ready for; its weights stay in memory unless told.
   public init(
-    maximumBatch: Int, units: [Int], weights: any WeightStore = MemoryWeights(),
-    makesAllKernels: Bool = true
+    maximumBatch: Int, units: [Int], precision: Precision = .float32,
+    weights: any WeightStore = MemoryWeights(), makesAllKernels: Bool = true
   ) {
+    self.precision = precision
     self.maximumBatch = maximumBatch
     self.units = units
     self.weights = weights

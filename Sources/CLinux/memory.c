@@ -4,12 +4,20 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 int stowage_reopen_direct(int fd) {
   char path[32];
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   return open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+}
+
+int stowage_move_pages(void *from, void *to, size_t bytes) {
+  // The old addresses stay mapped: nothing else may settle there in between.
+  void *moved =
+      mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
+  return moved == MAP_FAILED ? -1 : 0;
 }
 
 void stowage_return_freed_memory(void) { malloc_trim(0); }

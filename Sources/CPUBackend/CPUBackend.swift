@@ -10,7 +10,9 @@ public struct CPUBackend: Backend {
   /// Cores that runs may share out.
   public let computeUnits: Int
   private let usesWinograd: Bool
-  private let memory = MemoryPool()
+  private let memory: MemoryPool
+  /// Memory that weights and activations hand to each other.
+  public let frames: PageFrames?
 
   /// A backend for so many cores.
   ///
@@ -19,6 +21,9 @@ public struct CPUBackend: Backend {
   public init(computeUnits: Int = 1, usesWinograd: Bool = true) {
     self.computeUnits = max(computeUnits, 1)
     self.usesWinograd = usesWinograd
+    let frames = PageFrames()
+    self.frames = frames
+    memory = MemoryPool(frames)
   }
 
   /// The name shown to people.
@@ -34,8 +39,18 @@ public struct CPUBackend: Backend {
   /// Memory for activations and scratch.
   public var workingMemory: WorkingMemory { memory.use }
 
-  /// Sets how much memory for activations and scratch is kept between runs.
-  public func keepWorkingMemory(atMost bytes: ByteCount) { memory.keepIdle(atMost: bytes.bytes) }
+  /// Sets how much memory for activations and scratch is in use or kept for the next runs.
+  public func limitWorkingMemory(to bytes: ByteCount) { memory.limit(to: bytes.bytes) }
+
+  /// Refuses BF16 where the processor has no instructions for it: emulated it is slower than FP32.
+  public func refusal(of precision: Precision) -> String? {
+    let needed = dnnl_cpu_isa_avx512_core_bf16.rawValue
+    guard precision == .bfloat16, dnnl_get_effective_cpu_isa().rawValue & needed != needed else {
+      return nil
+    }
+    return "This processor has no instructions for bf16 (AVX-512 BF16 or AMX): "
+      + "serve the model with --precision fp32."
+  }
 
   /// Packs the weights and makes the kernels for a ladder of batch sizes.
   ///
@@ -43,6 +58,7 @@ public struct CPUBackend: Backend {
   public func load(
     _ program: Program, options: LoadOptions
   ) throws(ModelError) -> any LoadedModel {
+    if let refusal = refusal(of: options.precision) { throw ModelError(refusal) }
     try Reference.requireKnown(program.graph)
     guard CPUModel.isPlanned(program) else {
       return StagedModel(program, options: options, usesWinograd: usesWinograd, memory: memory)

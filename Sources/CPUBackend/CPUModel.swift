@@ -7,15 +7,21 @@ import Vocabulary
 
 /// What was chosen for a node when it was lowered first, and holds for every number of samples.
 struct Pin {
-  var source: Layout
-  var destination: Layout
-  var algorithm: dnnl_alg_kind_t
   var weights: MemoryDescriptor
+  var implementation = ""
+  /// How a convolution is made.
+  var convolution: ConvolutionWay?
 }
 
 /// A program on the CPU: its weights, and plans for the numbers of samples that occur.
 final class CPUModel: LoadedModel, @unchecked Sendable {
   // Unchecked: what changes after loading is under locks.
+
+  /// What tells choices apart.
+  private struct PinKey: Hashable {
+    var value: ValueID
+    var shape: [Int]
+  }
 
   /// What tells plans apart.
   private struct Key: Hashable {
@@ -26,13 +32,15 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
 
   let program: Program
   let usesWinograd: Bool
+  /// What convolutions and products compute with.
+  let precision: Precision
   let memory: MemoryPool
   let weights: any WeightStore
   private(set) var layers: [LayerFootprint] = []
   /// Whether each value has its own part for each sample.
   private(set) var isBatched: [Bool] = []
   let isIndependent: Bool
-  private let pins = Lock<[ValueID: Pin]>([:])
+  private let pins = Lock<[PinKey: Pin]>([:])
   private let plans = Lock<[Key: Plan]>([:])
   /// Numbers of units that a run may have.
   let unitCounts: [Int]
@@ -48,12 +56,13 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     self.program = program
     self.memory = memory
     self.usesWinograd = usesWinograd
+    precision = options.precision
     unitCounts = options.units
     weights = options.weights
     isIndependent = if case .independent = program.batching { true } else { false }
     isBatched = try Self.batchedValues(program, isIndependent)
     defer { isLoading = false }
-    guard let shapes = Self.defaultShapes(program) else { return }
+    guard let shapes = program.exampleShapes else { return }
     let units = options.units.max() ?? 1
     let single = try plan(samples: 1, inputShapes: shapes, units: units)
     layers = footprints(single)
@@ -123,7 +132,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
 
   /// Whether all shapes follow from those of the inputs, and no value is a string.
   static func isPlanned(_ program: Program) -> Bool {
-    guard let shapes = defaultShapes(program),
+    guard let shapes = program.exampleShapes,
       let facts = try? ShapeInference.infer(program.graph, inputShapes: shapes)
     else { return false }
     return program.graph.nodes.allSatisfy { node in
@@ -135,56 +144,34 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     }
   }
 
-  func pinned(_ value: ValueID) -> Pin? { pins.withLock { $0[value] } }
+  /// What was chosen for the node that makes a value.
+  ///
+  /// - Parameter shape: The shape of one sample's input, where the choice depends on it: images of
+  ///   another size may need another kernel, whose weights may lie otherwise.
+  func pinned(_ value: ValueID, _ shape: ArraySlice<Int> = []) -> Pin? {
+    pins.withLock { $0[PinKey(value: value, shape: Array(shape))] }
+  }
 
-  func pin(_ value: ValueID, _ pin: Pin) { pins.withLock { $0[value] = pin } }
+  func pin(_ value: ValueID, _ shape: ArraySlice<Int> = [], _ pin: Pin) {
+    pins.withLock { pins in
+      if pins.count >= Limits.plansPerModel * program.graph.nodes.count {
+        pins.removeAll(keepingCapacity: true)
+      }
+      pins[PinKey(value: value, shape: Array(shape))] = pin
+    }
+  }
 
   /// Values whose first dimension grows with the samples.
   private static func batchedValues(
     _ program: Program, _ isIndependent: Bool
   ) throws(ModelError) -> [Bool] {
-    guard isIndependent, let one = defaultShapes(program) else {
+    guard isIndependent, let one = program.exampleShapes else {
       return Array(repeating: false, count: program.graph.values.count)
     }
     let two = one.map { [2] + $0.dropFirst() }
     let first = try ShapeInference.infer(program.graph, inputShapes: one)
     let second = try ShapeInference.infer(program.graph, inputShapes: two)
     return zip(first, second).map { $0.fixedShape != $1.fixedShape }
-  }
-
-  /// The shapes of one sample, free sizes at the first of a few numbers with which no value is
-  /// empty: a network for large pictures leaves nothing of a small one.
-  static func defaultShapes(_ program: Program) -> [[Int]]? {
-    guard !program.freeSymbols.isEmpty else { return shapes(program, free: 1) }
-    for size in [32, 64, 224, 640] {
-      guard let shapes = shapes(program, free: size) else { return nil }
-      guard let facts = try? ShapeInference.infer(program.graph, inputShapes: shapes) else {
-        continue
-      }
-      let isEmpty = program.graph.nodes.contains { node in
-        node.outputs.contains { id in
-          id.flatMap { facts[$0.index].fixedShape }.map { $0.contains(0) } ?? false
-        }
-      }
-      if !isEmpty { return shapes }
-    }
-    return shapes(program, free: 32)
-  }
-
-  private static func shapes(_ program: Program, free: Int) -> [[Int]]? {
-    var shapes: [[Int]] = []
-    for id in program.graph.inputs {
-      guard let shape = program.graph[id].shape else { return nil }
-      shapes.append(
-        shape.map { dimension in
-          guard case .symbol(let name) = dimension else {
-            if case .fixed(let size) = dimension { return size }
-            return 1
-          }
-          return program.freeSymbols.contains(name) ? free : 1
-        })
-    }
-    return shapes
   }
 
   private func footprints(_ plan: Plan) -> [LayerFootprint] {

@@ -24,7 +24,12 @@ final class MemoryPool: Sendable {
     deinit { pool.give(base, byteCount) }
   }
 
-  private let state = Lock(Arena())
+  private let state: Lock<Arena>
+
+  /// A pool that keeps nothing yet.
+  ///
+  /// - Parameter frames: Where memory that is too much goes, and where more is had from.
+  init(_ frames: PageFrames = PageFrames()) { state = Lock(Arena(frames)) }
 
   /// Takes memory of at least so many bytes, of what is kept where it fits.
   ///
@@ -42,10 +47,10 @@ final class MemoryPool: Sendable {
     state.withLock { $0.give(base, byteCount) }
   }
 
-  /// Sets how much is kept at most although nobody uses it.
-  func keepIdle(atMost bytes: Int) {
+  /// Sets how much is in use or kept at most: what is kept beyond that goes.
+  func limit(to bytes: Int) {
     state.withLock { arena in
-      arena.mostIdle = bytes
+      arena.most = bytes
       arena.shrink()
     }
   }
@@ -67,7 +72,7 @@ private struct Arena: @unchecked Sendable {
 
   static let page = 4096
   /// Memory comes and goes in huge pages: their faults are rare, and translations fewer.
-  private static let hugePage = 2 << 20
+  private static let hugePage = PageFrames.frameBytes
 
   /// Addresses got from the operating system, and how many bytes of each may be used so far.
   private var regions: [(base: UnsafeMutableRawPointer, byteCount: Int, open: Int)] = []
@@ -77,7 +82,10 @@ private struct Arena: @unchecked Sendable {
   private var absent = RangeSet<Int>()
   private(set) var usedBytes = 0
   private(set) var peakBytes = 0
-  var mostIdle = Int.max
+  var most = Int.max
+  private let frames: PageFrames
+
+  init(_ frames: PageFrames) { self.frames = frames }
 
   var idleBytes: Int {
     let open = regions.reduce(0) { $0 + $1.open }
@@ -89,8 +97,7 @@ private struct Arena: @unchecked Sendable {
       let base = UnsafeMutableRawPointer(bitPattern: start)
     else { return nil }
     free.remove(contentsOf: start..<start + bytes)
-    let huge = Self.hugePage
-    absent.remove(contentsOf: start & ~(huge - 1)..<(start + bytes + huge - 1) & ~(huge - 1))
+    fill(start..<start + bytes)
     usedBytes += bytes
     peakBytes = max(peakBytes, usedBytes)
     AddressSanitizer.allow(base, bytes)
@@ -104,6 +111,19 @@ private struct Arena: @unchecked Sendable {
     free.insert(contentsOf: start..<start + bytes)
     usedBytes -= bytes
     shrink()
+  }
+
+  /// Has memory in the huge pages of a range: left by others where there is some, otherwise fresh
+  /// when it is touched.
+  private mutating func fill(_ range: Range<Int>) {
+    let huge = Self.hugePage
+    let pages = range.lowerBound & ~(huge - 1)..<(range.upperBound + huge - 1) & ~(huge - 1)
+    for part in absent.intersection(RangeSet(pages)).ranges {
+      for page in stride(from: part.lowerBound, to: part.upperBound, by: huge) {
+        if let frame = UnsafeMutableRawPointer(bitPattern: page) { frames.give(to: frame) }
+      }
+    }
+    absent.remove(contentsOf: pages)
   }
 
   private func fitting(_ bytes: Int) -> Int? {
@@ -150,7 +170,7 @@ private struct Arena: @unchecked Sendable {
 
   /// Lets go of what is too much of the memory that nobody uses, the highest addresses first.
   mutating func shrink() {
-    let limit = min(peakBytes + peakBytes / 4 - usedBytes, mostIdle)
+    let limit = max(min(peakBytes + peakBytes / 4, most) - usedBytes, 0)
     var surplus = idleBytes - limit
     guard surplus > 0 else { return }
     let huge = Self.hugePage
@@ -161,7 +181,9 @@ private struct Arena: @unchecked Sendable {
       for part in RangeSet(lower..<upper).subtracting(absent).ranges.reversed() {
         let bytes = min(part.count, (surplus + huge - 1) & ~(huge - 1))
         let start = part.upperBound - bytes
-        madvise(UnsafeMutableRawPointer(bitPattern: start), bytes, MADV_DONTNEED)
+        for page in stride(from: start, to: part.upperBound, by: huge) {
+          if let frame = UnsafeMutableRawPointer(bitPattern: page) { frames.keep(frame) }
+        }
         absent.insert(contentsOf: start..<part.upperBound)
         surplus -= bytes
         if surplus <= 0 { return }
@@ -171,6 +193,7 @@ private struct Arena: @unchecked Sendable {
 
   mutating func unmap() {
     for region in regions {
+      frames.forget(UnsafeMutableRawBufferPointer(start: region.base, count: region.open))
       AddressSanitizer.allow(region.base, region.open)
       munmap(region.base, region.byteCount)
     }

@@ -7,7 +7,7 @@ final class Plan: Sendable {
   /// A value in one of its layouts, as one layer made it: several may be needed at once.
   struct Home: Hashable, Sendable {
     var value: ValueID
-    var layout: Layout
+    var form: Form
     var layer: Int
   }
 

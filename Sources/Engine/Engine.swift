@@ -53,7 +53,8 @@ public final class Engine: InferenceService {
         damages.notify { $0.append(model.id) }
       })
     let carrier = PlanCarrier(
-      table: table, catalog: catalog, executors: executors, pager: pager, preparer: preparer)
+      table: table, catalog: catalog, executors: executors, pager: pager, preparer: preparer,
+      memory: memory)
     scheduler.start(policy) { carrier.carryOut(&$0) }
     if let memory = configuration.memory {
       changeMemory(to: memory)

@@ -16,12 +16,15 @@ public struct EngineConfiguration: Sendable {
   public var memory: ByteCount?
   /// Where packed weights are kept; nil to keep weights in memory.
   public var packed: PackedFolder?
+  /// What each model is computed with.
+  public var precision: PrecisionChoice
 
   /// How an engine serves; the defaults suit a small machine.
   public init(
     units: Int = 1, executors: Int = 1, maximumBatch: Int = Limits.samplesPerBatch,
     maximumQueueDelay: Duration = .zero, queueLimit: Int = Limits.queuedRequestsPerModel,
-    memory: ByteCount? = nil, packed: PackedFolder? = nil
+    memory: ByteCount? = nil, packed: PackedFolder? = nil,
+    precision: PrecisionChoice = PrecisionChoice()
   ) {
     self.units = max(units, 1)
     self.executors = max(executors, 1)
@@ -30,5 +33,6 @@ public struct EngineConfiguration: Sendable {
     self.queueLimit = max(queueLimit, 1)
     self.memory = memory
     self.packed = packed
+    self.precision = precision
   }
 }

@@ -53,11 +53,16 @@ public struct ModelDescription: Sendable {
   public var outputs: [TensorDescription]
   /// The most samples of one batch; 1 when samples are not independent.
   public var maximumBatch: Int
+  /// What it is computed with.
+  public var precision: Precision
+  /// What a reduced precision costs; nil in FP32, and where it could not be measured.
+  public var precisionLoss: PrecisionLoss?
 
   /// What is known of a model from outside.
   public init(
     name: String, version: String, state: State, inputs: [TensorDescription] = [],
-    outputs: [TensorDescription] = [], maximumBatch: Int = 1
+    outputs: [TensorDescription] = [], maximumBatch: Int = 1, precision: Precision = .float32,
+    precisionLoss: PrecisionLoss? = nil
   ) {
     self.name = name
     self.version = version
@@ -65,6 +70,8 @@ public struct ModelDescription: Sendable {
     self.inputs = inputs
     self.outputs = outputs
     self.maximumBatch = maximumBatch
+    self.precision = precision
+    self.precisionLoss = precisionLoss
   }
 }
 

@@ -11,19 +11,21 @@ final class PlanCarrier: @unchecked Sendable {
   private let executors: ExecutorPool
   private let pager: Pager
   private let preparer: Preparer
+  private let memory: MemoryUse
   private var batches: [BatchID: ActiveBatch] = [:]
   /// The batch of each request that is in one, for the sentence of a failed run.
   private var batchOf: [RequestID: BatchID] = [:]
 
   init(
     table: RequestTable, catalog: Catalog, executors: ExecutorPool, pager: Pager,
-    preparer: Preparer
+    preparer: Preparer, memory: MemoryUse
   ) {
     self.table = table
     self.catalog = catalog
     self.executors = executors
     self.pager = pager
     self.preparer = preparer
+    self.memory = memory
   }
 
   func carryOut(_ plan: inout Plan) {
@@ -33,6 +35,8 @@ final class PlanCarrier: @unchecked Sendable {
     for batch in plan.completions { batches.removeValue(forKey: batch).map(complete) }
     for batch in plan.returns { giveBack(batch) }
     for batch in plan.batches { form(batch, plan.requests(of: batch)) }
+    // Before the page-ins: they take over what batches and evicted weights have left.
+    memory.makeRoom(forWeights: plan.weights)
     for pageIn in plan.pageIns { start(pageIn) }
     for run in plan.runs { start(run) }
   }

@@ -25,7 +25,8 @@ public struct NullBackend: Backend {
 
   /// Takes any program.
   public func load(_ program: Program, options: LoadOptions) throws(ModelError) -> any LoadedModel {
-    NullModel(program, cost)
+    if let refusal = refusal(of: options.precision) { throw ModelError(refusal) }
+    return NullModel(program, cost)
   }
 }
 

@@ -1,10 +1,35 @@
 import Foundation
-import Models
+public import Models
 import Vocabulary
 
 extension Reference {
   /// Operators that change the size of images.
   static let resizing: [String: Operator] = ["Resize": resize, "Upsample": resize]
+
+  /// What each output place along each axis is made of, for kernels that do the same.
+  ///
+  /// - Parameters:
+  ///   - shape: The shape of the input.
+  ///   - settings: The node's inputs, the first of which is not looked at.
+  /// - Returns: For each axis and output place the input places with their weights; nil where some
+  ///   outputs lie outside the image.
+  /// - Throws: `ModelError`, when the settings do not fit the shape.
+  public static func resizeTaps(
+    _ node: Node, shape: [Int], _ settings: [Tensor?]
+  ) throws(ModelError) -> [[[(place: Int, weight: Double)]]]? {
+    let plan = try ResizePlan(Call(node: node, inputs: settings), shape)
+    var found: [[[(place: Int, weight: Double)]]] = []
+    for (line, size) in zip(plan.axes, shape) {
+      if line.isIdentity(size) {
+        found.append((0..<size).map { [($0, 1)] })
+        continue
+      }
+      let taps = (0..<line.output).map { line.taps(of: $0) }
+      guard taps.allSatisfy({ $0 != nil }) else { return nil }
+      found.append(taps.compactMap { $0 })
+    }
+    return found
+  }
 
   @Sendable private static func resize(_ call: Call) throws(ModelError) -> [Tensor?] {
     let x = try call.input(0)

@@ -19,6 +19,7 @@ public struct ReferenceBackend: Backend {
   ///
   /// - Throws: `ModelError`, naming the node that is not.
   public func load(_ program: Program, options: LoadOptions) throws(ModelError) -> any LoadedModel {
+    if let refusal = refusal(of: options.precision) { throw ModelError(refusal) }
     try Reference.requireKnown(program.graph)
     return ReferenceModel(program)
   }

@@ -62,12 +62,14 @@ struct LiveBatch: Sendable {
   /// Seconds of computing until everything is answered.
   var remaining: Double {
     let segment = program.segments[top.segment]
+    let next = top.segment + 1
+    let after = next < program.segments.count ? program.segments[next].remaining : 0
+    let own = segment.remaining - after
     let share = Double(top.samples.upperBound - top.chunkStart) / Double(max(samples, 1))
-    let after = segment.remaining - inside(segment, from: segment.layers.lowerBound)
-    let first = inside(segment, from: segment.layers.lowerBound) * share
-    let done = inside(segment, from: segment.layers.lowerBound) - inside(segment, from: top.layer)
+    let all = inside(segment, from: segment.layers.lowerBound)
+    let done = all > 0 ? 1 - inside(segment, from: top.layer) / all : 0
     let chunks = Double((samples + segment.chunk - 1) / segment.chunk)
-    return max(first - done / max(chunks, 1), 0) + after
+    return max(own * (share - done / max(chunks, 1)), 0) + after
   }
 
   /// Seconds of all samples through the layers of a segment from one on.

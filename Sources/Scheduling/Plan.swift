@@ -24,6 +24,8 @@ public struct Plan: Sendable {
   public var pageIns: [PageIn] = []
   /// Work to hand to executors, in order.
   public var runs: [Run] = []
+  /// Bytes of weights that are in memory once the plan is carried out.
+  public var weights = ByteCount.zero
   /// When to be woken with a tick, if nothing happens before.
   public var wakeAt: Instant?
 

@@ -21,6 +21,12 @@ struct ProgramBuilder {
   /// copies what waits there, and measured times are no surer than that.
   private static let leastGain = 0.005
 
+  /// What a second of the link costs, in seconds, although computing hides it: the page-ins of
+  /// others wait behind it.
+  ///
+  /// Without it a plan read weights once more for every chunk wherever that took no longer.
+  private static let priceOfLink = 0.1
+
   /// What a second on the link may count beside a second of computing when kernels are chosen: at
   /// one of them the kernels of a segment whose link is just hidden come out.
   private static let linkPrices = [0, 0.25, 0.5, 1, 4]
@@ -198,7 +204,10 @@ struct ProgramBuilder {
     }
 
     func seconds(endingAt layer: Int) -> Double? {
-      pageIns(endingAt: layer).map { max(compute, builder.link.seconds(bytes: $0)) }
+      pageIns(endingAt: layer).map { bytes in
+        let transfer = builder.link.seconds(bytes: bytes)
+        return max(compute, transfer) + transfer * ProgramBuilder.priceOfLink
+      }
     }
   }
 

@@ -27,9 +27,22 @@ extension Scheduler {
   mutating func feedLink(at now: Instant, _ plan: inout Plan) {
     guard budget != nil else { return }
     let depth = options.features.contains(.prefetch) ? Self.linkDepth : 1
+    let promised = promisedBytes()
     while transfers.count < depth {
-      guard let need = nextNeed(), pageIn(need, at: now, &plan) else { return }
+      guard let need = nextNeed(), pageIn(need, leaving: need.isUrgent ? 0 : promised, &plan)
+      else { return }
     }
+  }
+
+  /// Bytes that the batch which goes on next will set aside for its run beyond what it holds now.
+  ///
+  /// What comes in ahead leaves them free: it would have to make way, and come in again before the
+  /// run after that. A batch of VGG-19 that fits closely moved 10 GB that way instead of 1.2.
+  private func promisedBytes() -> Int {
+    guard let entry = agenda.live.first, entry.tier == 1 else { return 0 }
+    let batch = batches[entry.batch]
+    let bytes = bytesToSetAside(batch, layers: batch.top.layer..<batch.top.layer + 1)
+    return max(bytes - batch.reserved, 0)
   }
 
   /// A kernel whose weights will be needed, and in how many seconds.
@@ -118,7 +131,9 @@ extension Scheduler {
     return next < batch.program.segments.count ? batch.program.segments[next].remaining : 0
   }
 
-  private mutating func pageIn(_ need: Need, at now: Instant, _ plan: inout Plan) -> Bool {
+  private mutating func pageIn(
+    _ need: Need, leaving promised: Int, _ plan: inout Plan
+  ) -> Bool {
     guard let budget else { return false }
     let state = models[need.model]
     let begin = state.resident[need.kernel] + state.inFlight[need.kernel]
@@ -129,8 +144,8 @@ extension Scheduler {
     // Not the state itself: were it still held when it changes below, it would be copied.
     let kernels = state.kernels
     let kept = Kept(model: need.model, kernels: kernels.all[need.kernel...need.kernel])
-    while residentBytes + inFlightBytes + reservedBytes + bytes > budget {
-      let over = residentBytes + inFlightBytes + reservedBytes + bytes - budget
+    while residentBytes + inFlightBytes + reservedBytes + promised + bytes > budget {
+      let over = residentBytes + inFlightBytes + reservedBytes + promised + bytes - budget
       let bound = need.isUrgent ? -1 : need.seconds
       guard let victim = victim(neededAfter: bound, keeping: kept) else { return false }
       shorten(victim.model, victim.kernel, by: over, &plan)

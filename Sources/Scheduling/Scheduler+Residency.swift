@@ -28,23 +28,27 @@ extension Scheduler {
     return bytes
   }
 
-  /// The least memory with which some samples of a model get through: one at a time through each
-  /// layer, by its smallest kernel, the others waiting at its borders.
+  /// The least memory with which some samples of a model get through, one at a time and by its
+  /// smallest kernels: the best of all ways to cut it into segments at whose ends the others wait.
   func memoryNeeded(_ model: Int, samples: Int) -> Int {
     let (profile, kernels) = (models[model].profile, models[model].kernels)
-    var before = profile.input.bytes
-    var most = 0
-    for (index, layer) in profile.layers.enumerated() {
-      let after = layer.activations.bytes
-      let waiting = (samples - 1) * max(before, after)
-      var least = Int.max
-      for kernel in kernels.kernels(of: index) {
-        least = min(least, kernels.bytes(kernel, samples: 1))
+    let (count, smallest) = (profile.layers.count, kernels.smallest)
+    // The least that the layers before each border need.
+    var least = Array(repeating: Int.max, count: count + 1)
+    least[0] = 0
+    for start in 0..<count {
+      var (inside, largest) = (0, 0)
+      for layer in start..<count {
+        let kernel = smallest[layer]
+        inside = max(inside, profile.activations(around: layer) + kernels.scratch[kernel])
+        largest = max(largest, kernels.weights[kernel])
+        let waiting = max(
+          profile.activations(before: start), profile.activations(before: layer + 1))
+        let need = (samples - 1) * waiting + inside + largest
+        least[layer + 1] = min(least[layer + 1], max(least[start], need))
       }
-      most = max(most, waiting + before + after + least)
-      before = after
     }
-    return most
+    return least[count]
   }
 
   /// The most samples of a model that fit into memory together; 0 when not even one does.
@@ -207,9 +211,11 @@ extension Scheduler {
 
   /// Drops pages from the end of a kernel's weights.
   mutating func shorten(_ model: Int, _ kernel: Int, by bytes: Int, _ plan: inout Plan) {
-    let page = max(options.pageBytes.bytes, 1)
-    let rounded = (bytes + page - 1) / page * page
-    evict(model, kernel, keeping: max(models[model].resident[kernel] - rounded, 0), &plan)
+    // Of what is large whole frames: the next page-in can take their memory over as it is.
+    let (page, frame) = (max(options.pageBytes.bytes, 1), options.frameBytes.bytes)
+    let unit = models[model].kernels.weights[kernel] >= frame ? max(frame, page) : page
+    let left = max(models[model].resident[kernel] - bytes, 0)
+    evict(model, kernel, keeping: left / unit * unit, &plan)
   }
 
   private func tell(_ model: Int, _ kernel: Int, evicts bytes: Range<Int>, _ plan: inout Plan) {

@@ -204,9 +204,6 @@ extension Scheduler {
   }
 
   /// Sets memory aside for a run; false when it must wait for other batches or for page-ins.
-  ///
-  /// While chunks follow, the most that the segment needs is kept; in its last chunk what the
-  /// layers no longer need is given to the weights that come next.
   private mutating func setMemoryAside(
     _ index: Int, layers: Range<Int>, at now: Instant, _ plan: inout Plan
   ) -> Bool {
@@ -216,16 +213,24 @@ extension Scheduler {
     // What has begun can always be finished: it may go on only if it can get through to its end
     // beside what the others hold. The one that went on last can, so there is no deadlock.
     guard segment.need + reservedBytes - batch.reserved <= budget else { return false }
-    let isLast = batch.chunk.upperBound == batch.top.samples.upperBound && batch.cohorts.count == 1
-    let bytes =
-      isLast
-      ? activations(of: batch, in: layers, chunk: batch.chunk.count)
-      : activations(
-        of: batch, in: segment.layers, chunk: min(segment.chunk, batch.top.samples.count))
+    let bytes = bytesToSetAside(batch, layers: layers)
     let kept = Kept(model: batch.model, kernels: batch.program.kernels[layers])
     guard makeRoom(bytes - batch.reserved, keeping: kept, &plan) else { return false }
     setReservation(index, to: bytes)
     return true
+  }
+
+  /// What a batch holds while it runs some layers.
+  ///
+  /// While chunks follow, the most that the segment needs is kept; in its last chunk what the
+  /// layers no longer need is given to the weights that come next.
+  func bytesToSetAside(_ batch: LiveBatch, layers: Range<Int>) -> Int {
+    let segment = batch.program.segments[batch.top.segment]
+    let isLast = batch.chunk.upperBound == batch.top.samples.upperBound && batch.cohorts.count == 1
+    return isLast
+      ? activations(of: batch, in: layers, chunk: batch.chunk.count)
+      : activations(
+        of: batch, in: segment.layers, chunk: min(segment.chunk, batch.top.samples.count))
   }
 
   /// Bytes of activations and scratch of all samples of a batch while a chunk of so many is in some

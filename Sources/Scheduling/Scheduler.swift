@@ -95,6 +95,7 @@ public struct Scheduler: Policy {
     startRuns(at: now, &plan)
     while giveWay(&plan) { startRuns(at: now, &plan) }
     feedLink(at: now, &plan)
+    plan.weights = residentWeights
     plan.wakeAt = nextMoment(after: now)
   }
 

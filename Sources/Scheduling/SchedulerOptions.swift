@@ -44,6 +44,8 @@ public struct SchedulerOptions: Sendable {
   public var budget: ByteCount?
   /// Weights come and go in pages of this size.
   public var pageBytes: ByteCount
+  /// Layers of at least this size go in multiples of it: the memory that a device moves at once.
+  public var frameBytes: ByteCount
   /// The most bytes of one page-in, so that a more urgent one never waits long.
   public var transferBytes: ByteCount
   /// Bytes per second of page-ins, until they are measured.
@@ -65,7 +67,8 @@ public struct SchedulerOptions: Sendable {
   /// What a scheduler decides with.
   public init(
     units: Int, executors: Int = 1, budget: ByteCount? = nil,
-    pageBytes: ByteCount = ByteCount(64 << 10), transferBytes: ByteCount = .mebibytes(16),
+    pageBytes: ByteCount = ByteCount(64 << 10), frameBytes: ByteCount = .zero,
+    transferBytes: ByteCount = .mebibytes(16),
     linkRate: Double = 2e9, linkLatency: Duration = .microseconds(30),
     minimumRun: Duration = .microseconds(500), maximumRun: Duration = .milliseconds(20),
     starvationBound: Duration = .seconds(5),
@@ -75,6 +78,7 @@ public struct SchedulerOptions: Sendable {
     self.executors = executors
     self.budget = budget
     self.pageBytes = pageBytes
+    self.frameBytes = frameBytes
     self.transferBytes = transferBytes
     self.linkRate = linkRate
     self.linkLatency = linkLatency

@@ -19,11 +19,14 @@ public struct NetworkProfile: Sendable, Codable {
     public var blocks: Double?
     /// A measured line, instead of the device's roofline: milliseconds of a call and of a sample.
     public var cost: Cost?
+    /// Measured times by batch and units, instead of a line.
+    public var table: Table?
     /// Other kernels that compute the layer.
     public var variants: [Variant]?
 
     enum CodingKeys: String, CodingKey {
       case name, blocks, variants
+      case table = "cost_table"
       case weightsMegabytes = "weights_mb"
       case activationMegabytes = "activation_mb"
       case scratchMegabytes = "scratch_mb"
@@ -77,6 +80,37 @@ public struct NetworkProfile: Sendable, Codable {
     }
   }
 
+  /// Measured times of one call.
+  public struct Table: Sendable, Codable {
+    /// Samples of the calls, ascending.
+    public var batches: [Int]
+    /// Numbers of compute units, ascending.
+    public var units: [Int]
+    /// For each number of units the times of all batches.
+    public var milliseconds: [[Double]]
+
+    enum CodingKeys: String, CodingKey {
+      case batches, units
+      case milliseconds = "ms"
+    }
+
+    /// Measured times of one call.
+    public init(batches: [Int], units: [Int], milliseconds: [[Double]]) {
+      self.batches = batches
+      self.units = units
+      self.milliseconds = milliseconds
+    }
+
+    /// The same for a policy; nil when times are missing.
+    var layerCost: LayerCost? {
+      guard !batches.isEmpty, milliseconds.count == units.count, !units.isEmpty,
+        milliseconds.allSatisfy({ $0.count == batches.count })
+      else { return nil }
+      return LayerCost(
+        batches: batches, units: units, seconds: milliseconds.joined().map { $0 / 1e3 })
+    }
+  }
+
   /// The name.
   public var name: String
   /// Where the numbers come from.
@@ -120,7 +154,8 @@ public struct NetworkProfile: Sendable, Codable {
     let weights = Int(layer.weightsMegabytes * 1e6)
     let after = Int(layer.activationMegabytes * 1e6)
     let count =
-      layer.cost == nil ? max((weights + Limits.tileBytes - 1) / Limits.tileBytes, 1) : 1
+      layer.cost == nil && layer.table == nil
+      ? max((weights + Limits.tileBytes - 1) / Limits.tileBytes, 1) : 1
     return (0..<count).map { index in
       let tile = Tile(index: index, count: count, before: before, after: after)
       let kernels = ([Variant()] + (layer.variants ?? [])).map {
@@ -155,8 +190,10 @@ public struct NetworkProfile: Sendable, Codable {
     let megabytes = variant.weightsMegabytes ?? layer.weightsMegabytes
     let weights = tile.share(Int(megabytes * 1e6))
     let scratch = variant.scratchMegabytes ?? layer.scratchMegabytes ?? 0
+    let isServed = variant.cost == nil && variant.gigaflop == nil
     let cost =
-      (variant.cost ?? (variant.gigaflop == nil ? layer.cost : nil)).map {
+      (isServed ? layer.table?.layerCost : nil)
+      ?? (variant.cost ?? (variant.gigaflop == nil ? layer.cost : nil)).map {
         LayerCost(
           batches: [1, 2], units: [1],
           seconds: [($0.fixed + $0.perSample) / 1e3, ($0.fixed + 2 * $0.perSample) / 1e3])

@@ -14,10 +14,15 @@ struct BenchCommand: ParsableCommand {
     discussion: """
       Reads commands from standard input, one a line, and answers each with a line:
 
-        run SAMPLES INPUTS OUTPUTS   reads the inputs' elements from a file, one input after the
-                                     other, writes the outputs' to another: "ok NANOSECONDS"
+        run SAMPLES INPUTS OUTPUTS [SHAPE ...]
+                                     reads the inputs' elements from a file, one input after the
+                                     other, writes the outputs' to another: "ok NANOSECONDS"; a
+                                     shape for each input, such as 4x3x96x160, where the model
+                                     leaves sizes open
         time SAMPLES                 runs again with the last inputs: "ok NANOSECONDS"
         layers                       names and bytes of the layers, then "ok"
+        profile SAMPLES              names and nanoseconds of the layers, run one by one with the
+                                     last inputs, the median of 7, then "ok"
       """)
 
   @Argument(help: "The ONNX file.")
@@ -32,12 +37,19 @@ struct BenchCommand: ParsableCommand {
   @Option(help: "Where layers run: cpu, reference or null.")
   var backend = EngineOptions.BackendName.cpu
 
+  @Option(
+    help: "What to compute with: fp32, or bf16 where the processor has it.",
+    transform: PrecisionOption.single)
+  var precision = Precision.float32
+
   func run() throws {
     SpinLimit.apply()
     let begin = Clock.nanoseconds
     let program = try Compiler.compile(OnnxFile.read(path: model))
     let loaded = try backend.make(units: units).load(
-      program, options: LoadOptions(maximumBatch: maxBatch, units: Array(1...units)))
+      program,
+      options: LoadOptions(
+        maximumBatch: maxBatch, units: Array(1...units), precision: precision))
     var bench = Bench(program: program, loaded: loaded, units: units)
     reply("ready \(Clock.nanoseconds - begin)")
     while let line = readLine() {
@@ -66,15 +78,19 @@ private struct Bench {
   }
 
   mutating func answer(_ words: [String]) throws -> String {
+    // Samples that cannot be told apart are one.
+    let isBatched = if case .independent = program.batching { true } else { false }
+    let samples = words.count > 1 ? Int(words[1]).map { isBatched ? $0 : 1 } : nil
     switch (words.first, words.count) {
-    case ("run", 4):
-      guard let samples = Int(words[1]) else { break }
-      try prepare(samples, words[2])
+    case ("run", 4...):
+      guard let samples else { break }
+      let shapes = words[4...].map { $0.split(separator: "x").compactMap { Int($0) } }
+      try prepare(samples, words[2], shapes)
       let time = try time(samples)
       try write(samples, to: words[3])
       return "ok \(time)"
     case ("time", 2):
-      guard let samples = Int(words[1]) else { break }
+      guard let samples else { break }
       return "ok \(try time(samples))"
     case ("layers", 1):
       for layer in loaded.layers {
@@ -82,6 +98,10 @@ private struct Bench {
           "\(layer.name)\t\(layer.weights.bytes)\t\(layer.activations.bytes)\t"
             + "\(layer.scratch.bytes)\n")
       }
+      return "ok"
+    case ("profile", 2):
+      guard let samples else { break }
+      try profile(samples)
       return "ok"
     default: break
     }
@@ -96,9 +116,26 @@ private struct Bench {
     return Clock.nanoseconds - begin
   }
 
-  private mutating func prepare(_ samples: Int, _ path: String) throws {
+  /// Each layer by itself, which computes the same again and again on what its borders hold.
+  private func profile(_ samples: Int) throws {
+    guard let workspace else { throw ModelError("Nothing was run yet.") }
+    for layer in program.layers.indices {
+      let times = try (0..<7).map { _ in
+        let begin = Clock.nanoseconds
+        try loaded.run(layer..<layer + 1, samples: 0..<samples, in: workspace, units: units)
+        return Clock.nanoseconds - begin
+      }
+      let operations = program.graph.nodes[program.layers[layer].nodes].map(\.operation)
+      StandardOutput.write(
+        "\(program.layers[layer].name)\t\(operations.joined(separator: "+"))\t"
+          + "\(times.sorted()[3])\n")
+    }
+  }
+
+  private mutating func prepare(_ samples: Int, _ path: String, _ given: [[Int]]) throws {
     let isBatched = if case .independent = program.batching { true } else { false }
-    let shapes = try program.graph.inputs.map { id -> [Int] in
+    let shapes = try program.graph.inputs.enumerated().map { index, id -> [Int] in
+      if given.indices.contains(index) { return given[index] }
       guard let shape = program.graph[id].shape else { throw ModelError("An input has no rank.") }
       return shape.enumerated().map { axis, dimension in
         if case .fixed(let size) = dimension { size } else { axis == 0 ? samples : 1 }

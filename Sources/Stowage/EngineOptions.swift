@@ -33,6 +33,15 @@ struct EngineOptions: ParsableArguments {
   @Option(help: "Where layers run: cpu, reference (slow, for comparison) or null (answers zeros).")
   var backend = BackendName.cpu
 
+  @Option(
+    help: ArgumentHelp(
+      "What models are computed with: fp32 as their files say, or bf16, which halves weights and "
+        + "activations and is faster on processors that have it (AVX-512 BF16, AMX; refused on "
+        + "others). What it costs in accuracy is measured at load, logged, and told in the model's "
+        + "metadata. NAME=bf16 is for one model; can be given several times.",
+      valueName: "[model=]fp32|bf16"))
+  var precision: [PrecisionOption] = []
+
   /// The names of `--backend`.
   enum BackendName: String, ExpressibleByArgument, CaseIterable {
     case cpu
@@ -56,6 +65,24 @@ struct EngineOptions: ParsableArguments {
 
   /// The units to use.
   var unitCount: Int { units ?? Processors.available }
+
+  /// What each model of a folder is computed with.
+  ///
+  /// - Throws: `ValidationError`, when an argument names a model that is not there.
+  func precisionChoice(_ folder: ModelFolder) throws -> PrecisionChoice {
+    var choice = PrecisionChoice()
+    for option in precision {
+      guard let model = option.model else {
+        choice.standard = option.precision
+        continue
+      }
+      guard folder.entries.contains(where: { $0.name == model }) else {
+        throw ValidationError("--precision names '\(model)', which is no model in '\(models)'.")
+      }
+      choice.byModel[model] = option.precision
+    }
+    return choice
+  }
 
   /// The folder of packed weights; nil where the backend packs none.
   ///

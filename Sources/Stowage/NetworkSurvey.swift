@@ -13,6 +13,16 @@ struct NetworkSurvey {
   /// Passes over all layers whose shortest times count: what is longer was interrupted.
   private static let passes = 5
 
+  /// How the times of layers are found.
+  enum Times {
+    /// A line through the times of one sample and of all, with all units.
+    case line
+    /// The times of several batches, with every number of units.
+    case table
+    /// Not at all: a device profile says how long counted operations take.
+    case counted
+  }
+
   private let program: Program
   private let loaded: any LoadedModel
   private let units: Int
@@ -23,7 +33,9 @@ struct NetworkSurvey {
   /// - Throws: `ModelError` when the model cannot be served, `ValidationError` when it cannot be
   ///   planned for so many samples.
   init(path: String, samples: Int, units: Int) throws {
-    program = try Compiler.compile(OnnxFile.read(path: path))
+    // Cut into tiles as for serving.
+    program = try Compiler.compile(
+      OnnxFile.read(path: path), options: CompileOptions(tileBytes: Limits.tileBytes))
     if samples > 1, case .whole(let reason) = program.batching {
       throw ValidationError(
         "Samples of this model cannot travel together (\(reason)); ask for --samples 1.")
@@ -34,15 +46,16 @@ struct NetworkSurvey {
           + "fix them in the file to plan it.")
     }
     loaded = try CPUBackend(computeUnits: units).load(
-      program, options: LoadOptions(maximumBatch: samples, units: [units]))
+      program, options: LoadOptions(maximumBatch: samples, units: Array(1...units)))
     (self.units, self.samples) = (units, samples)
   }
 
   /// The network as the planner and the simulator read it.
   ///
-  /// - Parameter isMeasured: Whether to run it for the times of its layers.
-  func profile(named name: String, isMeasured: Bool) throws -> NetworkProfile {
-    let costs = isMeasured ? try measuredCosts() : []
+  /// - Parameter times: How the times of its layers are found.
+  func profile(named name: String, times: Times) throws -> NetworkProfile {
+    let costs = times == .line ? try measuredCosts() : []
+    let tables = times == .table ? try measuredTables() : []
     let bytes = program.graph.inputs.reduce(0) { $0 + elements($1, samples: 1) * size($1) }
     let layers = loaded.layers.enumerated().map { index, footprint in
       var layer = NetworkProfile.Layer(
@@ -51,25 +64,46 @@ struct NetworkSurvey {
       layer.scratchMegabytes = Self.megabytes(footprint.scratch.bytes)
       layer.gigaflop = LayerWork.operations(program.layers[index], program.graph) / 1e9
       layer.blocks = LayerWork.blocks(program.layers[index], program.graph)
-      if isMeasured { layer.cost = costs[index] }
+      if times == .line { layer.cost = costs[index] }
+      if times == .table { layer.table = tables[index] }
       return layer
     }
     let source =
-      isMeasured
-      ? "Layer times measured on this machine's CPU with \(units) units and batches of 1 and "
-        + "\(samples), the shortest of \(Self.passes) runs each."
-      : "Operations counted from the shapes of the layers."
+      switch times {
+      case .line:
+        "Layer times measured on this machine's CPU with \(units) units and batches of 1 and "
+          + "\(samples), the shortest of \(Self.passes) runs each."
+      case .table:
+        "Layer times measured on this machine's CPU with 1 to \(units) units and batches of 1 to "
+          + "\(samples), the shortest of \(Self.passes) runs each."
+      case .counted: "Operations counted from the shapes of the layers."
+      }
     return NetworkProfile(
       name: name, source: source, inputMegabytes: Self.megabytes(bytes), layers: layers)
   }
 
   private static func megabytes(_ bytes: Int) -> Double { Double(bytes) / 1e6 }
 
+  /// The times of batches of 1, 2, 4 … samples with every number of units, per layer.
+  private func measuredTables() throws -> [NetworkProfile.Table] {
+    let batches = Array(sequence(first: 1) { $0 * 2 < samples ? $0 * 2 : nil }) + [samples]
+    let distinct = samples > 1 ? batches : [1]
+    // By units, then by batch, then by layer.
+    let found = try (1...units).map { units in
+      try distinct.map { try milliseconds($0, units: units) }
+    }
+    return program.layers.indices.map { layer in
+      NetworkProfile.Table(
+        batches: distinct, units: Array(1...units),
+        milliseconds: found.map { row in row.map { ($0[layer] * 1e6).rounded() / 1e6 } })
+    }
+  }
+
   /// A line through the times of one sample and of all, per layer.
   private func measuredCosts() throws -> [NetworkProfile.Cost] {
-    let one = try milliseconds(1)
+    let one = try milliseconds(1, units: units)
     guard samples > 1 else { return one.map { .init(fixed: 0, perSample: $0) } }
-    return zip(one, try milliseconds(samples)).map { first, all in
+    return zip(one, try milliseconds(samples, units: units)).map { first, all in
       let slope = max((all - first) / Double(samples - 1), 0)
       let fixed = max(first - slope, 0)
       let rounded = { (value: Double) in (value * 1e6).rounded() / 1e6 }
@@ -79,7 +113,7 @@ struct NetworkSurvey {
   }
 
   /// The shortest time of each layer with some samples.
-  private func milliseconds(_ batch: Int) throws -> [Double] {
+  private func milliseconds(_ batch: Int, units: Int) throws -> [Double] {
     let shapes = program.graph.inputs.map { shape($0, samples: batch) }
     let workspace = try loaded.makeWorkspace(samples: batch, inputShapes: shapes)
     for (index, id) in program.graph.inputs.enumerated() {

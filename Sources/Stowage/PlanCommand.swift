@@ -112,7 +112,7 @@ struct PlanCommand: ParsableCommand {
     let units = self.units ?? Processors.available
     let survey = try NetworkSurvey(path: model, samples: samples, units: units)
     let name = URL(fileURLWithPath: model).deletingPathExtension().lastPathComponent
-    let network = try survey.profile(named: name, isMeasured: profile == nil)
+    let network = try survey.profile(named: name, times: profile == nil ? .line : .counted)
     let device =
       try profile.map(Self.device)
       ?? ModelInstance.thisMachine(units: units, linkRate: linkRate)

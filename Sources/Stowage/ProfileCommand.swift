@@ -10,8 +10,9 @@ struct ProfileCommand: ParsableCommand {
     abstract: "Writes what the layers of an ONNX file take, as Profiles/Networks has it.",
     discussion: """
       Bytes are those of the layers as they are served, times are measured on this machine's CPU: \
-      a line through the time of one sample and that of --samples. With --counted nothing runs, \
-      and the simulator takes the times from a device profile.
+      a line through the time of one sample and that of --samples. With --table they are a table, \
+      for 1, 2, 4 … samples and for every number of units. With --counted nothing runs, and the \
+      simulator takes the times from a device profile.
 
         stowage profile --model resnet50.onnx > Profiles/Networks/resnet50-measured.json
       """)
@@ -28,10 +29,16 @@ struct ProfileCommand: ParsableCommand {
   @Option(help: "Compute units (cores) to measure with; by default all.")
   var units: Int?
 
+  @Flag(help: "Measure several batches, with every number of units up to --units.")
+  var table = false
+
   @Flag(help: "Count operations instead of measuring times.")
   var counted = false
 
   func validate() throws {
+    guard !(table && counted) else {
+      throw ValidationError("--table and --counted exclude each other.")
+    }
     guard samples > 0, units ?? 1 > 0 else {
       throw ValidationError("Numbers of samples and units must be positive.")
     }
@@ -43,7 +50,8 @@ struct ProfileCommand: ParsableCommand {
     let title = name ?? URL(fileURLWithPath: model).deletingPathExtension().lastPathComponent
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    let profile = try survey.profile(named: title, isMeasured: !counted)
+    let profile = try survey.profile(
+      named: title, times: counted ? .counted : table ? .table : .line)
     print(String(decoding: try encoder.encode(profile), as: UTF8.self))
   }
 }

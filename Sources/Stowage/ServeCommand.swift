@@ -1,5 +1,6 @@
 import API
 import ArgumentParser
+import Backend
 import CLinux
 import Engine
 import Glibc
@@ -7,6 +8,7 @@ import Logging
 import Metrics
 import Network
 import Scheduling
+import Simulation
 import Threads
 import Vocabulary
 
@@ -34,6 +36,13 @@ struct ServeCommand: ParsableCommand {
   @Option(
     help: "Who brings weights in: planned, or demand (page faults, for comparison).")
   var paging = Paging.planned
+
+  @Option(
+    help: ArgumentHelp(
+      "A means of comparison, not for serving: another way of making plans, by its name in "
+        + "stowage simulate --list-policies. What it leaves to page faults comes in whole layers.",
+      valueName: "name"))
+  var policy: String?
 
   @Option(help: "The address to listen on, such as 127.0.0.1, 0.0.0.0 or ::.")
   var host = "127.0.0.1"
@@ -69,6 +78,14 @@ struct ServeCommand: ParsableCommand {
     guard queueLimit > 0, maxQueueDelay >= 0, loops > 0, drainSeconds >= 0 else {
       throw ValidationError("Numbers of requests, loops and seconds must be positive.")
     }
+    guard let policy else { return }
+    guard paging == .planned else {
+      throw ValidationError("--policy and --paging demand exclude each other.")
+    }
+    guard PolicyCatalog.entry(named: policy) != nil else {
+      throw ValidationError(
+        "There is no policy \(policy); stowage simulate --list-policies shows all.")
+    }
   }
 
   func run() throws {
@@ -77,7 +94,7 @@ struct ServeCommand: ParsableCommand {
     let signals = SignalWaiter()
     let folder = try ModelFolder(path: options.models)
     let registry = Registry()
-    let engine = try makeEngine(registry)
+    let engine = try makeEngine(registry, folder)
     let observer: (@Sendable (RequestLog) -> Void)? =
       logRequests ? RequestLogger.write : nil
     let api = InferenceAPI(
@@ -96,18 +113,26 @@ struct ServeCommand: ParsableCommand {
     loader.join()
   }
 
-  private func makeEngine(_ registry: Registry) throws -> Engine {
+  private func makeEngine(_ registry: Registry, _ folder: ModelFolder) throws -> Engine {
     let units = options.unitCount
     let budget = paging == .planned ? try memory.bytes() : nil
     var logger = Logger(label: "stowage") { StreamLogHandler.standardError(label: $0) }
     logger.logLevel = quiet ? .error : .info
+    let compared =
+      policy == PolicyCatalog.stowage.name ? nil : policy.flatMap(PolicyCatalog.entry(named:))
+    // Some of those that we are compared with run as many models side by side as there are units.
+    let executors = compared == nil ? 1 : units
     return Engine(
       configuration: EngineConfiguration(
-        units: units, executors: 1, maximumBatch: options.maxBatch,
+        units: units, executors: executors, maximumBatch: options.maxBatch,
         maximumQueueDelay: .microseconds(maxQueueDelay), queueLimit: queueLimit, memory: budget,
-        packed: try options.packedFolder()),
+        packed: try options.packedFolder(), precision: try options.precisionChoice(folder)),
       backend: options.backend.make(units: units),
-      policy: Scheduler(SchedulerOptions(units: units, executors: 1, budget: budget)),
+      policy: try compared?.served(units: units, budget: budget ?? ByteCount(.max))
+        ?? Scheduler(
+          SchedulerOptions(
+            units: units, executors: executors, budget: budget,
+            frameBytes: ByteCount(PageFrames.frameBytes))),
       registry: registry, logger: logger)
   }
 

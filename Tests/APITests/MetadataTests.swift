@@ -45,7 +45,9 @@ struct MetadataTests {
   @Test("A model's metadata has its versions, inputs and outputs")
   func model() {
     let tensors = #"[{"name":"x","datatype":"FP32","shape":[-1,2]}]"#
-    let rest = #""platform":"onnx_onnxv1","inputs":\#(tensors),"outputs":\#(tensors)}"#
+    let rest =
+      #""platform":"onnx_onnxv1","inputs":\#(tensors),"outputs":\#(tensors),"#
+      + #""parameters":{"precision":"fp32"}}"#
     #expect(
       Harness().ask("GET", "/v2/models/pair")?.text
         == #"{"name":"pair","versions":["2","1"],"# + rest)

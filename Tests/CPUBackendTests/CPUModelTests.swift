@@ -1,3 +1,4 @@
+import Backend
 import Compiler
 import Models
 import Testing
@@ -19,9 +20,32 @@ struct CPUModelTests {
     }
     let graph = maker.finish(maker.node("GlobalAveragePool", [value]))
     let program = try Compiler.compile(graph)
-    #expect(CPUModel.defaultShapes(program) == [[1, 2, 64, 64]])
+    #expect(program.exampleShapes == [[1, 2, 64, 64]])
     var random = Seeded(1)
     let answers = try runOnCPU(graph, [random.tensor([2, 2, 130, 70])], parts: [2])
     #expect(answers[0].shape == [2, 2, 1, 1])
+  }
+
+  @Test("Convolutions have kernels for pictures of every size", arguments: Precision.allCases)
+  func sizes(precision: Precision) throws {
+    guard CPUBackend().refusal(of: precision) == nil else { return }
+    var maker = GraphMaker(seed: 2)
+    let x = maker.input([32, 1, 1])
+    maker.graph[x].shape = [.symbol("n"), .fixed(32), .symbol("h"), .symbol("w")]
+    let pads: [String: Attribute] = ["pads": .ints([1, 1, 1, 1])]
+    let a = maker.node("Conv", [x, maker.weight([64, 32, 3, 3], scale: 0.1)], pads)
+    let b = maker.node("Conv", [a, maker.weight([48, 64, 1, 1], scale: 0.1)])
+    let program = try Compiler.compile(
+      maker.finish(maker.node("Conv", [b, maker.weight([32, 48, 3, 3], scale: 0.1)], pads)))
+    let model = try CPUModel(
+      program, options: LoadOptions(maximumBatch: 4, units: [1, 2], precision: precision),
+      usesWinograd: true, memory: MemoryPool())
+    for (height, width) in [(1, 1), (5, 3), (14, 14), (48, 96), (64, 7), (112, 112)] {
+      for samples in [1, 2, 4] {
+        let plan = try model.plan(
+          samples: samples, inputShapes: [[1, 32, height, width]], units: samples % 2 + 1)
+        #expect(!plan.steps.contains { $0.kernel is ReferenceKernel }, "\(height) x \(width)")
+      }
+    }
   }
 }

@@ -89,10 +89,13 @@ struct GraphMaker {
 }
 
 /// Runs a graph on the CPU backend, the samples in parts of the given sizes.
-func runOnCPU(_ graph: Graph, _ inputs: [Tensor], parts: [Int]) throws -> [Tensor] {
+func runOnCPU(
+  _ graph: Graph, _ inputs: [Tensor], parts: [Int], units: Int = 1
+) throws -> [Tensor] {
   let program = try Compiler.compile(graph)
   let samples = parts.reduce(0, +)
-  let model = try CPUBackend().load(program, options: LoadOptions(maximumBatch: 4, units: [1]))
+  let model = try CPUBackend(computeUnits: units).load(
+    program, options: LoadOptions(maximumBatch: 4, units: Array(1...units)))
   let workspace = try model.makeWorkspace(samples: samples, inputShapes: inputs.map(\.shape))
   for (index, tensor) in inputs.enumerated() {
     workspace.setInput(
@@ -102,7 +105,7 @@ func runOnCPU(_ graph: Graph, _ inputs: [Tensor], parts: [Int]) throws -> [Tenso
   var first = 0
   for part in parts {
     try model.run(
-      0..<program.layers.count, samples: first..<first + part, in: workspace, units: 1)
+      0..<program.layers.count, samples: first..<first + part, in: workspace, units: units)
     first += part
   }
   return graph.outputs.indices.map { workspace.output($0, samples: 0..<samples) }

@@ -4,6 +4,7 @@
 // The Linux calls that Glibc's Swift module lacks. Functions, not headers: _GNU_SOURCE in a public
 // header changes the meaning of other modules' headers.
 
+#include <stddef.h>
 #include <stdint.h>
 
 /// Names the calling thread; at most 15 bytes are kept.
@@ -23,6 +24,10 @@ int stowage_reopen_direct(int fd);
 
 /// Bytes of this process in memory.
 int64_t stowage_resident_bytes(void);
+
+/// Moves private memory to other mapped addresses, whose own memory is dropped; the old addresses
+/// are empty then. -1 where the kernel cannot.
+int stowage_move_pages(void *from, void *to, size_t bytes);
 
 /// Has freed memory go back to the machine soon: large pieces at once, small ones from few heaps.
 void stowage_keep_heaps_small(void);

@@ -14,16 +14,23 @@ struct ConcatKernel: Kernel {
   /// Prepares for tensors that all lie in the same layout.
   ///
   /// - Parameters:
-  ///   - shapes: The shapes of the inputs, which differ along the axis alone.
-  ///   - block: Channels that lie side by side, a divisor of each input's where these are joined;
-  ///     1 in the plain layout.
-  init(shapes: [[Int]], axis: Int, block: Int, elementSize: Int) {
-    let places = shapes.map { shape -> [Int] in
-      guard block > 1 else { return shape }
-      return [shape[0], (shape[1] + block - 1) / block] + shape[2...] + [block]
+  ///   - shapes: The shapes of the inputs, which differ along the axis alone; in the blocked layout
+  ///     joined channels come in whole groups.
+  ///   - axis: The axis as the shapes count it.
+  init(shapes: [[Int]], axis: Int, layout: Layout, elementSize: Int) {
+    let block = MemoryDescriptor.block
+    var place = axis
+    let sizes = shapes.map { shape -> [Int] in
+      switch layout {
+      case .plain: return shape
+      case .blocked: return [shape[0], (shape[1] + block - 1) / block] + shape[2...] + [block]
+      case .channelsLast:
+        place = axis == 0 ? 0 : axis == 1 ? shape.count - 1 : axis - 1
+        return [shape[0]] + shape[2...] + [shape[1]]
+      }
     }
-    rows = places.first.map { $0[..<axis].reduce(1, *) } ?? 0
-    runs = places.map { $0[axis...].reduce(elementSize, *) }
+    rows = sizes.first.map { $0[..<place].reduce(1, *) } ?? 0
+    runs = sizes.map { $0[place...].reduce(elementSize, *) }
   }
 
   var scratch: Int { 0 }

@@ -15,57 +15,6 @@ enum DNNL {
   static let to = Int32(DNNL_ARG_TO)
 }
 
-/// A convolution for some samples, ready to be made in one of several ways.
-private struct ConvolutionShape {
-  var input: [Int]
-  var output: [Int]
-  /// Weights as oneDNN wants them: groups in front when there are several.
-  var weights: [Int]
-  var window: Window
-  var channels: Int
-  var groups: Int
-  var post: PostOperations
-
-  var isDepthwise: Bool { groups == input[1] && groups == output[1] }
-
-  /// Channels of a group fill whole vectors, or there is one group, or one channel in each.
-  var suitsBlocks: Bool {
-    let block = MemoryDescriptor.block
-    return groups == 1 || isDepthwise
-      || (input[1] / groups % block == 0 && output[1] / groups % block == 0)
-  }
-
-  /// Winograd's minimal filtering takes 2.25 to 4 times fewer products than the definition; its
-  /// transforms pay off where there are many channels and enough tiles.
-  var suitsWinograd: Bool {
-    let block = MemoryDescriptor.block
-    return window.kernel == [3, 3] && window.strides == [1, 1] && window.dilations == [1, 1]
-      && (window.before + window.after).allSatisfy { $0 <= 1 } && groups == 1
-      && input[1] % block == 0 && output[1] % block == 0 && input[1] >= 32 && output[1] >= 32
-      && output[2] * output[3] >= 100
-  }
-
-  /// Makes a primitive, or nil where oneDNN has none of this kind.
-  func primitive(
-    source: Layout, destination: Layout, algorithm: dnnl_alg_kind_t, pinned: MemoryDescriptor?,
-    samples: Int
-  ) -> Primitive? {
-    guard let from = MemoryDescriptor([samples] + input.dropFirst(), .float32, source),
-      let to = MemoryDescriptor([samples] + output.dropFirst(), .float32, destination),
-      let weights = pinned ?? MemoryDescriptor.any(weights, .float32),
-      let bias = MemoryDescriptor([channels], .float32, .plain)
-    else { return nil }
-    var (x, w, b, y) = (from.raw, weights.raw, bias.raw, to.raw)
-    var operation = dnnl_convolution_desc_t()
-    let status = dnnl_dilated_convolution_forward_desc_init(
-      &operation, dnnl_forward_inference, algorithm, &x, &w, &b, &y,
-      window.strides.map(Int64.init), window.dilations.map { Int64($0 - 1) },
-      window.before.map(Int64.init), window.after.map(Int64.init))
-    guard status == dnnl_success else { return nil }
-    return Primitive(operation, post)
-  }
-}
-
 extension Lowering {
   /// Convolution, bias, residual and activation in one kernel.
   mutating func lowerConvolution(_ node: Node) throws(ModelError) -> Bool {
@@ -87,16 +36,17 @@ extension Lowering {
         node, kernel: Array(weights.shape[2...]), input: Array(input[2...])),
       channels: output[1], groups: groups, post: post)
     if try lowerGroupedPointwise(node, shape, weights) { return true }
-    guard let choice = try choose(shape, x, y) else { return false }
+    guard let (primitive, way, samples) = try choose(shape, x, y) else { return false }
 
-    let source = try value(x, choice.source)
-    let elder = try residual.map { (id) throws(ModelError) in try value(id, choice.destination) }
+    let source = try value(x, way.source, way.type)
+    let elder = try residual.map { (id) throws(ModelError) in
+      try value(id, way.destination, way.outputType)
+    }
     let target = try makeBuffer(
-      y, choice.destination, successorOf: heirloom(elder, besides: source))
-    guard let wanted = choice.primitive.descriptor(dnnl_query_weights_md),
-      let from = MemoryDescriptor([choice.samples] + input.dropFirst(), .float32, choice.source),
-      let to = MemoryDescriptor(
-        [choice.samples] + output.dropFirst(), .float32, choice.destination),
+      y, way.destination, way.outputType, successorOf: heirloom(elder, besides: source))
+    guard let wanted = primitive.descriptor(dnnl_query_weights_md),
+      let from = MemoryDescriptor([samples] + input.dropFirst(), way.type, way.source),
+      let to = MemoryDescriptor([samples] + output.dropFirst(), way.outputType, way.destination),
       let flat = MemoryDescriptor([shape.channels], .float32, .plain)
     else { return false }
     let packed = try model.packedWeight(
@@ -104,7 +54,7 @@ extension Lowering {
     let added = try model.biasWeight(
       bias.flatMap { constant($0) }, bias ?? w, count: shape.channels, layer: layer)
     var kernel = PrimitiveKernel(
-      primitive: choice.primitive,
+      primitive: primitive,
       arguments: [
         .init(argument: DNNL.source, descriptor: from, operand: 0, advance: from.byteCount),
         .init(argument: DNNL.weights, descriptor: wanted, operand: 1),
@@ -113,7 +63,7 @@ extension Lowering {
           argument: DNNL.destination, descriptor: to, operand: elder == nil ? 3 : 4,
           advance: to.byteCount),
       ])
-    kernel.repetitions = samples(of: output) / choice.samples
+    kernel.repetitions = output[0] / samples
     var operands: [Plan.Operand] = [.buffer(source), .weight(packed), .weight(added)]
     if let elder {
       operands.append(.buffer(elder))
@@ -164,63 +114,52 @@ extension Lowering {
     return true
   }
 
-  private func samples(of shape: [Int]) -> Int { shape[0] }
-
   /// The way to convolve, pinned for the model when it is chosen first.
   private mutating func choose(
     _ shape: ConvolutionShape, _ x: ValueID, _ y: ValueID
-  ) throws(ModelError) -> (
-    primitive: Primitive, source: Layout, destination: Layout, samples: Int
-  )? {
-    if let pin = model.pinned(y) {
+  ) throws(ModelError) -> (primitive: Primitive, way: ConvolutionWay, samples: Int)? {
+    let size = shape.input.dropFirst()
+    if let pin = model.pinned(y, size) {
+      guard let way = pin.convolution else { return nil }
       for samples in [shape.input[0], 1] {
-        if let primitive = shape.primitive(
-          source: pin.source, destination: pin.destination, algorithm: pin.algorithm,
-          pinned: pin.weights, samples: samples)
+        // Another kernel would sum in another order, and give one sample other bits.
+        if let primitive = shape.primitive(way, pinned: pin.weights, samples: samples),
+          primitive.implementation == pin.implementation
         {
-          return (primitive, pin.source, pin.destination, samples)
+          return (primitive, way, samples)
         }
       }
       return nil
     }
-    let isFirst = try forms[home(x)].layout == .plain && shape.input[1] < MemoryDescriptor.block
-    let blocks: (Layout, Layout) = (isFirst ? .plain : .blocked, .blocked)
-    var candidates: [((Layout, Layout), dnnl_alg_kind_t)] = []
-    if shape.suitsWinograd, model.usesWinograd {
-      candidates.append((blocks, dnnl_convolution_winograd))
-    }
-    if shape.suitsBlocks { candidates.append((blocks, dnnl_convolution_direct)) }
-    candidates.append(((.plain, .plain), dnnl_convolution_direct))
-    if !shape.suitsBlocks { candidates.append(((.blocked, .blocked), dnnl_convolution_direct)) }
-    for (layouts, algorithm) in candidates {
-      guard
-        let primitive = shape.primitive(
-          source: layouts.0, destination: layouts.1, algorithm: algorithm, pinned: nil,
-          samples: shape.input[0]),
+    let isPlain = try forms[home(x)].layout == .plain
+    for way in shape.ways(
+      stored, leaving: storedType(y), fromPlain: isPlain, usesWinograd: model.usesWinograd)
+    {
+      guard let primitive = shape.primitive(way, pinned: nil, samples: shape.input[0]),
         !primitive.implementation.hasPrefix("ref"),
         let weights = primitive.descriptor(dnnl_query_weights_md),
-        algorithm != dnnl_convolution_winograd
-          || takesEveryUnitCount(shape, layouts.0, layouts.1, weights)
+        takesEveryUnitCount(shape, way, weights, primitive.implementation)
       else { continue }
       model.pin(
-        y,
-        Pin(source: layouts.0, destination: layouts.1, algorithm: algorithm, weights: weights))
-      return (primitive, layouts.0, layouts.1, shape.input[0])
+        y, size, Pin(weights: weights, implementation: primitive.implementation, convolution: way))
+      return (primitive, way, shape.input[0])
     }
     return nil
   }
 
-  /// Whether Winograd's weights have the same form for every number of units: oneDNN cuts its tiles
-  /// by threads, and a batch may run on fewer units than the model was loaded for.
+  /// Whether the weights have the same form for every number of units: oneDNN cuts the tiles of
+  /// minimal filtering by threads, and may choose otherwise for matrix units; a batch may run on
+  /// fewer units than the model was loaded for.
   private func takesEveryUnitCount(
-    _ shape: ConvolutionShape, _ source: Layout, _ destination: Layout, _ weights: MemoryDescriptor
+    _ shape: ConvolutionShape, _ way: ConvolutionWay, _ weights: MemoryDescriptor,
+    _ implementation: String
   ) -> Bool {
+    guard way.algorithm == dnnl_convolution_winograd || way.type != .float32 else { return true }
     defer { OneDNN.use(units: units) }
     return model.unitCounts.allSatisfy { count in
       OneDNN.use(units: count)
-      return shape.primitive(
-        source: source, destination: destination, algorithm: dnnl_convolution_winograd,
-        pinned: weights, samples: 1) != nil
+      let primitive = shape.primitive(way, pinned: weights, samples: 1)
+      return primitive?.implementation == implementation
     }
   }
 

@@ -10,9 +10,9 @@ extension Lowering {
     else { return false }
     let keepsShape = node.operation == "Identity" || node.operation == "Dropout"
     guard keepsShape || model.isBatched[x.index] == model.isBatched[y.index] else { return false }
-    let source = try value(x, .plain)
-    let (wanted, result) = (try type(y), try shape(y))
-    guard forms[source].type == wanted,
+    let source = try value(x, .plain, try forms[home(x)].type)
+    let result = try shape(y)
+    guard try type(x) == type(y),
       forms[source].shape.elementCount == result.elementCount
     else { return false }
     try makeAlias(y, of: source)
@@ -31,14 +31,15 @@ extension Lowering {
     for axis in input.indices.dropLast().reversed() {
       strides[axis] = strides[axis + 1] * input[axis + 1]
     }
-    guard let type = MemoryDescriptor.movable(try type(x)),
+    let kept = try forms[home(x)].type
+    guard let type = MemoryDescriptor.movable(kept),
       let from = MemoryDescriptor(
         order.map { input[$0] }, type, strides: order.map { strides[$0] }),
       let to = MemoryDescriptor(try shape(y), type, .plain),
       let primitive = Primitive.copy(from, to)
     else { return false }
-    let source = try value(x, .plain)
-    let target = try makeBuffer(y, .plain)
+    let source = try value(x, .plain, kept)
+    let target = try makeBuffer(y, .plain, kept)
     append(
       primitive, [(DNNL.from, from, .buffer(source)), (DNNL.to, to, .buffer(target))], writes: 1)
     return true
@@ -55,22 +56,115 @@ extension Lowering {
       guard let input, constant(input) == nil, try type(input) == wanted else { return false }
       ids.append(input)
     }
-    var isBlocked = axis > 0
-    for id in ids {
-      let form = forms[try home(id)]
-      let fills = axis != 1 || form.shape[1] % MemoryDescriptor.block == 0
-      isBlocked = isBlocked && form.layout == .blocked && fills
-    }
-    let layout: Layout = isBlocked ? .blocked : .plain
-    let sources = try ids.map { (id) throws(ModelError) in try value(id, layout) }
+    let found = try ids.map { (id) throws(ModelError) in forms[try home(id)] }
+    // What is kept in two types is joined in the graph's.
+    let kept = found.first?.type ?? wanted
+    let type = found.allSatisfy { $0.type == kept } ? kept : wanted
+    let layout = Self.jointLayout(found, axis: axis)
+    let sources = try ids.map { (id) throws(ModelError) in try value(id, layout, type) }
     let kernel = ConcatKernel(
-      shapes: sources.map { forms[$0].shape }, axis: axis,
-      block: isBlocked ? MemoryDescriptor.block : 1, elementSize: wanted.byteSize)
-    let target = try makeBuffer(y, layout)
+      shapes: sources.map { forms[$0].shape }, axis: axis, layout: layout,
+      elementSize: type.byteSize)
+    let target = try makeBuffer(y, layout, type)
     steps.append(
       Plan.Step(
         kernel: kernel, operands: (sources + [target]).map { .buffer($0) }, writes: 1))
     return true
+  }
+
+  /// The layout in which tensors can be joined without tearing groups of channels apart.
+  private static func jointLayout(
+    _ forms: [(shape: [Int], type: ElementType, layout: Layout)], axis: Int
+  ) -> Layout {
+    guard axis > 0, let layout = forms.first?.layout,
+      forms.allSatisfy({ $0.layout == layout })
+    else { return .plain }
+    let fills = forms.allSatisfy { $0.shape[1] % MemoryDescriptor.block == 0 }
+    return layout == .blocked && axis == 1 && !fills ? .plain : layout
+  }
+}
+
+extension Lowering {
+  /// Some places along axes, at regular distances.
+  mutating func lowerSlice(_ node: Node) throws(ModelError) -> Bool {
+    guard let x = node.inputs[0], let y = node.outputs[0], constant(x) == nil else { return false }
+    func numbers(_ name: String, _ index: Int) -> [Int]? {
+      guard node.opset >= 10 else { return node.ints(name) }
+      guard node.inputs.count > index, let id = node.inputs[index] else { return nil }
+      return constant(id)?.wholeNumbers
+    }
+    let hasUnknown = node.inputs.dropFirst().contains { $0.map { constant($0) == nil } ?? false }
+    guard !hasUnknown, let starts = numbers("starts", 1) else { return false }
+    let input = try shape(x)
+    let axes = numbers("axes", 3) ?? Array(starts.indices)
+    let steps = numbers("steps", 4) ?? [Int](repeating: 1, count: starts.count)
+    guard axes.count == starts.count, steps.count == starts.count, !steps.contains(0) else {
+      return false
+    }
+    var (strides, start) = (Self.strides(of: input), 0)
+    for (place, named) in axes.enumerated() {
+      let axis = named < 0 ? named + input.count : named
+      guard input.indices.contains(axis) else { return false }
+      let (size, value) = (input[axis], starts[place])
+      let counted = value < 0 ? max(value, -size - 1) + size : min(value, size)
+      let first =
+        steps[place] > 0 ? min(max(counted, 0), size) : min(max(counted, -1), size - 1)
+      start += first * strides[axis]
+      strides[axis] *= steps[place]
+    }
+    return try lowerMovement(x, y, steps: strides, start: start)
+  }
+
+  /// Parts along one axis.
+  mutating func lowerSplit(_ node: Node) throws(ModelError) -> Bool {
+    guard let x = node.inputs[0], constant(x) == nil else { return false }
+    let input = try shape(x)
+    let named = node.int("axis", default: 0)
+    let axis = named < 0 ? named + input.count : named
+    guard input.indices.contains(axis) else { return false }
+    let strides = Self.strides(of: input)
+    var start = 0
+    for case let y? in node.outputs {
+      guard try lowerMovement(x, y, steps: strides, start: start * strides[axis]) else {
+        return false
+      }
+      start += try shape(y)[axis]
+    }
+    return node.outputs.allSatisfy { $0 != nil }
+  }
+
+  /// A tensor repeated along axes of size 1.
+  mutating func lowerExpand(_ node: Node) throws(ModelError) -> Bool {
+    guard let x = node.inputs[0], let y = node.outputs[0], constant(x) == nil else { return false }
+    let (input, output) = (try shape(x), try shape(y))
+    guard output.count >= input.count else { return false }
+    let padded = [Int](repeating: 1, count: output.count - input.count) + input
+    var strides = Self.strides(of: padded)
+    for axis in padded.indices where padded[axis] == 1 { strides[axis] = 0 }
+    return try lowerMovement(x, y, steps: strides, start: 0)
+  }
+
+  private mutating func lowerMovement(
+    _ x: ValueID, _ y: ValueID, steps: [Int], start: Int
+  ) throws(ModelError) -> Bool {
+    let type = try forms[home(x)].type
+    guard type.byteSize > 0 else { return false }
+    let source = try value(x, .plain, type)
+    let kernel = MovementKernel(
+      shape: try shape(y), steps: steps, start: start, elementSize: type.byteSize)
+    let target = try makeBuffer(y, .plain, type)
+    self.steps.append(
+      Plan.Step(kernel: kernel, operands: [.buffer(source), .buffer(target)], writes: 1))
+    return true
+  }
+
+  /// Elements from one place to the next along each axis of a row-major tensor.
+  static func strides(of shape: [Int]) -> [Int] {
+    var strides = [Int](repeating: 1, count: shape.count)
+    for axis in shape.indices.dropLast().reversed() {
+      strides[axis] = strides[axis + 1] * shape[axis + 1]
+    }
+    return strides
   }
 }
 
@@ -79,6 +173,7 @@ extension MemoryDescriptor {
   static func movable(_ type: ElementType) -> ElementType? {
     switch type.byteSize {
     case 1: .uint8
+    case 2: type == .bfloat16 ? .bfloat16 : nil
     case 4: type == .float32 ? .float32 : .int32
     default: nil
     }

@@ -38,11 +38,11 @@ extension Lowering {
     return true
   }
 
-  private mutating func lowerActivation(
+  mutating func lowerActivation(
     _ activation: Activation, _ x: ValueID, _ y: ValueID
   ) throws(ModelError) -> Bool {
     let source = try home(x)
-    let layout = forms[source].layout
+    let (_, type, layout) = forms[source]
     guard let form = descriptor(source) else { return false }
     var raw = form.raw
     var operation = dnnl_eltwise_desc_t()
@@ -52,7 +52,7 @@ extension Lowering {
         activation.beta) == dnnl_success,
       let primitive = Primitive(operation)
     else { return false }
-    let target = try makeBuffer(y, layout, successorOf: source)
+    let target = try makeBuffer(y, layout, type, successorOf: source)
     append(
       primitive,
       [(DNNL.source, form, .buffer(source)), (DNNL.destination, form, .buffer(target))], writes: 1)
@@ -98,21 +98,22 @@ extension Lowering {
     let isWhole = padded == result && model.isBatched[second.index] == model.isBatched[y.index]
     let isSingle = padded.elementCount == 1 && !model.isBatched[second.index]
     let suitsBlocks = isWhole || isSingle || Self.isForChannels(padded, in: result)
-    let isBlocked = try forms[home(first)].layout == .blocked
-    let layout: Layout = isBlocked && suitsBlocks ? .blocked : .plain
-    let source = try value(first, layout)
+    let (_, type, found) = try forms[home(first)]
+    let layout: Layout = suitsBlocks ? found : .plain
+    let source = try value(first, layout, type)
     // A single element must not be padded: the zeros would be taken for channels.
     let otherLayout = isSingle ? .plain : layout
-    guard let from = descriptor(source), let to = MemoryDescriptor(result, .float32, layout),
-      let other = MemoryDescriptor(padded, .float32, otherLayout)
+    guard let from = descriptor(source), let to = MemoryDescriptor(result, type, layout),
+      let other = MemoryDescriptor(padded, type, otherLayout)
     else { return false }
     var (raw0, raw1, target) = (from.raw, other.raw, to.raw)
     var operation = dnnl_binary_desc_t()
     guard dnnl_binary_desc_init(&operation, algorithm, &raw0, &raw1, &target) == dnnl_success,
-      let primitive = Primitive(operation)
+      let primitive = Primitive(operation), !primitive.implementation.hasPrefix("ref")
     else { return false }
-    guard let operand = try secondOperand(second, padded, other, otherLayout) else { return false }
-    let buffer = try makeBuffer(y, layout, successorOf: source)
+    let otherForm = Form(layout: otherLayout, type: type)
+    guard let operand = try secondOperand(second, padded, other, otherForm) else { return false }
+    let buffer = try makeBuffer(y, layout, type, successorOf: source)
     append(
       primitive,
       [
@@ -136,14 +137,14 @@ extension Lowering {
   }
 
   private mutating func secondOperand(
-    _ id: ValueID, _ padded: [Int], _ form: MemoryDescriptor, _ layout: Layout
+    _ id: ValueID, _ padded: [Int], _ descriptor: MemoryDescriptor, _ form: Form
   ) throws(ModelError) -> Plan.Operand? {
     if let tensor = constant(id) {
       return .weight(
-        try model.packedWeight(tensor.reshaped(padded), id, as: form, layer: layer))
+        try model.packedWeight(tensor.reshaped(padded), id, as: descriptor, layer: layer))
     }
-    let buffer = try value(id, try shape(id) == padded ? layout : .plain)
-    return forms[buffer].layout == layout || layout == .plain ? .buffer(buffer) : nil
+    let buffer = try value(id, try shape(id) == padded ? form.layout : .plain, form.type)
+    return forms[buffer].layout == form.layout || form.layout == .plain ? .buffer(buffer) : nil
   }
 
   /// Scale and shift of each channel, as statistics of training give them.
@@ -167,11 +168,10 @@ extension Lowering {
       }
     }
     let weight = try model.plainWeight(values, y, layer: layer)
-    let layout = forms[source].layout
+    let (_, type, layout) = forms[source]
     let clampsAtZero = node.string("activation", default: "") == "Relu"
     let zeros = try model.biasWeight(nil, y, count: count, layer: layer)
     let ones = try model.biasWeight(Self.ones(count), y, count: count, layer: layer)
-    let target = try makeBuffer(y, layout, successorOf: source)
     // oneDNN reads scales for the channels of the padding too, and leaves what comes of them there.
     let isPadded = layout == .blocked && count % MemoryDescriptor.block != 0
     if !isPadded, let form = descriptor(source),
@@ -179,6 +179,7 @@ extension Lowering {
       let both = MemoryDescriptor([2, count], .float32, .plain),
       let primitive = Self.normalization(form, clampsAtZero: clampsAtZero)
     {
+      let target = try makeBuffer(y, layout, type, successorOf: source)
       append(
         primitive,
         [
@@ -189,12 +190,15 @@ extension Lowering {
         ], writes: 1)
       return true
     }
+    let exact: Layout = layout == .blocked ? .blocked : .plain
+    let input = try value(x, exact)
     let kernel = ScaleKernel(
-      shape: forms[source].shape, block: layout == .blocked ? MemoryDescriptor.block : 1,
+      shape: forms[input].shape, block: exact == .blocked ? MemoryDescriptor.block : 1,
       clampsAtZero: clampsAtZero)
+    let target = try makeBuffer(y, exact, successorOf: input)
     steps.append(
       Plan.Step(
-        kernel: kernel, operands: [.buffer(source), .weight(weight), .buffer(target)], writes: 1))
+        kernel: kernel, operands: [.buffer(input), .weight(weight), .buffer(target)], writes: 1))
     return true
   }
 

@@ -51,10 +51,11 @@ extension Lowering {
     guard let inner = input.last, inner > 0 else { return false }
     let rows = input.elementCount / inner
     if let residual, try shape(residual) != shape(y) { return false }
+    let (inputType, outputType) = (stored, residual == nil ? storedType(y) : stored)
     func primitive(_ weights: MemoryDescriptor, rows: Int) -> Primitive? {
-      guard let x = MemoryDescriptor([rows, inner], .float32, .plain),
+      guard let x = MemoryDescriptor([rows, inner], inputType, .plain),
         let c = MemoryDescriptor([columns], .float32, .plain),
-        let z = MemoryDescriptor([rows, columns], .float32, .plain)
+        let z = MemoryDescriptor([rows, columns], outputType, .plain)
       else { return nil }
       var (raw, w, bias, target) = (x.raw, weights.raw, c.raw, z.raw)
       var operation = dnnl_inner_product_desc_t()
@@ -62,15 +63,16 @@ extension Lowering {
         &operation, dnnl_forward_inference, &raw, &w, &bias, &target)
       return status == dnnl_success ? Primitive(operation, post) : nil
     }
-    guard let form = try weightForm(y, [columns, inner], rows: rows, primitive),
+    guard let form = try weightForm(y, [columns, inner], type: stored, rows: rows, primitive),
       let chosen = primitive(form, rows: rows),
-      let x = MemoryDescriptor([rows, inner], .float32, .plain),
+      let x = MemoryDescriptor([rows, inner], inputType, .plain),
       let c = MemoryDescriptor([columns], .float32, .plain),
-      let z = MemoryDescriptor([rows, columns], .float32, .plain)
+      let z = MemoryDescriptor([rows, columns], outputType, .plain)
     else { return false }
-    let source = try value(a, .plain)
-    let elder = try residual.map { (id) throws(ModelError) in try value(id, .plain) }
-    let target = try makeBuffer(y, .plain, successorOf: heirloom(elder, besides: source))
+    let source = try value(a, .plain, inputType)
+    let elder = try residual.map { (id) throws(ModelError) in try value(id, .plain, outputType) }
+    let target = try makeBuffer(
+      y, .plain, outputType, successorOf: heirloom(elder, besides: source))
     let strides = b.isTransposed ? [inner, 1] : [1, columns]
     let packed = try model.packedWeight(
       b.tensor, b.id, shape: [columns, inner], strides: strides, as: form, layer: layer)
@@ -92,16 +94,15 @@ extension Lowering {
   }
 
   /// The layout of a product's weights: oneDNN's choice for a few rows, pinned for the model.
-  private func weightForm(
-    _ y: ValueID, _ shape: [Int], rows: Int, _ make: (MemoryDescriptor, Int) -> Primitive?
+  func weightForm(
+    _ y: ValueID, _ shape: [Int], type: ElementType, rows: Int,
+    _ make: (MemoryDescriptor, Int) -> Primitive?
   ) throws(ModelError) -> MemoryDescriptor? {
     if let pin = model.pinned(y) { return pin.weights }
-    guard let any = MemoryDescriptor.any(shape, .float32),
+    guard let any = MemoryDescriptor.any(shape, type),
       let form = make(any, max(rows, 8))?.descriptor(dnnl_query_weights_md)
     else { return nil }
-    model.pin(
-      y,
-      Pin(source: .plain, destination: .plain, algorithm: dnnl_alg_kind_undef, weights: form))
+    model.pin(y, [], Pin(weights: form))
     return form
   }
 
@@ -116,9 +117,10 @@ extension Lowering {
     func padded(_ shape: [Int]) -> [Int] {
       [Int](repeating: 1, count: result.count - shape.count) + shape
     }
-    guard let x = MemoryDescriptor(padded(left), .float32, .plain),
-      let w = MemoryDescriptor(padded(right), .float32, .plain),
-      let z = MemoryDescriptor(result, .float32, .plain)
+    let outputType = storedType(y)
+    guard let x = MemoryDescriptor(padded(left), stored, .plain),
+      let w = MemoryDescriptor(padded(right), stored, .plain),
+      let z = MemoryDescriptor(result, outputType, .plain)
     else { return false }
     var (from, weights, to) = (x.raw, w.raw, z.raw)
     var operation = dnnl_matmul_desc_t()
@@ -126,8 +128,8 @@ extension Lowering {
       dnnl_matmul_desc_init(&operation, &from, &weights, nil, &to) == dnnl_success,
       let primitive = Primitive(operation, post)
     else { return false }
-    let (source, second) = (try value(a, .plain), try value(b, .plain))
-    let target = try makeBuffer(y, .plain)
+    let (source, second) = (try value(a, .plain, stored), try value(b, .plain, stored))
+    let target = try makeBuffer(y, .plain, outputType)
     append(
       primitive,
       [

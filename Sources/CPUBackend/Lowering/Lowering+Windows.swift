@@ -20,9 +20,9 @@ extension Lowering {
         node.int("count_include_pad", default: 0) != 0
           ? dnnl_pooling_avg_include_padding : dnnl_pooling_avg_exclude_padding
       }
-    let layout = try forms[home(x)].layout
-    guard let from = MemoryDescriptor(input, .float32, layout),
-      let to = MemoryDescriptor(output, .float32, layout)
+    let (_, type, layout) = try forms[home(x)]
+    guard let from = MemoryDescriptor(input, type, layout),
+      let to = MemoryDescriptor(output, type, layout)
     else { return false }
     var (raw, target) = (from.raw, to.raw)
     var operation = dnnl_pooling_v2_desc_t()
@@ -34,8 +34,8 @@ extension Lowering {
         after.map(Int64.init)) == dnnl_success,
       let primitive = Primitive(operation)
     else { return false }
-    let source = try value(x, layout)
-    let buffer = try makeBuffer(y, layout)
+    let source = try value(x, layout, type)
+    let buffer = try makeBuffer(y, layout, type)
     append(
       primitive,
       [(DNNL.source, from, .buffer(source)), (DNNL.destination, to, .buffer(buffer))], writes: 1)
@@ -70,9 +70,9 @@ extension Lowering {
     guard let x = node.inputs[0], let y = node.outputs[0], try type(x) == .float32 else {
       return false
     }
-    let layout = try forms[home(x)].layout
+    let (_, type, layout) = try forms[home(x)]
     let size = node.int("size", default: 1)
-    guard size % 2 == 1, let form = MemoryDescriptor(try shape(x), .float32, layout) else {
+    guard size % 2 == 1, let form = MemoryDescriptor(try shape(x), type, layout) else {
       return false
     }
     var raw = form.raw
@@ -84,8 +84,8 @@ extension Lowering {
         node.float("bias", default: 1)) == dnnl_success,
       let primitive = Primitive(operation)
     else { return false }
-    let source = try value(x, layout)
-    let target = try makeBuffer(y, layout)
+    let source = try value(x, layout, type)
+    let target = try makeBuffer(y, layout, type)
     append(
       primitive,
       [(DNNL.source, form, .buffer(source)), (DNNL.destination, form, .buffer(target))], writes: 1)
@@ -109,7 +109,18 @@ extension Lowering {
       axis = 1
     }
     if node.operation == "LogSoftmax" { return try lowerLogSoftmax(x, y, dimensions, axis) }
-    guard let form = MemoryDescriptor(dimensions, .float32, .plain) else { return false }
+    let inner = dimensions[(axis + 1)...].reduce(1, *)
+    if inner >= 16, !dimensions.contains(0) {
+      let source = try value(x, .plain)
+      let target = try makeBuffer(y, .plain, successorOf: source)
+      let kernel = SoftmaxKernel(
+        outer: dimensions[..<axis].reduce(1, *), size: dimensions[axis], inner: inner)
+      steps.append(
+        Plan.Step(kernel: kernel, operands: [.buffer(source), .buffer(target)], writes: 1))
+      return true
+    }
+    let type = storedType(y) == .float32 ? .float32 : try forms[home(x)].type
+    guard let form = MemoryDescriptor(dimensions, type, .plain) else { return false }
     var raw = form.raw
     var operation = dnnl_softmax_desc_t()
     guard
@@ -117,8 +128,8 @@ extension Lowering {
         == dnnl_success,
       let primitive = Primitive(operation)
     else { return false }
-    let source = try value(x, .plain)
-    let target = try makeBuffer(y, .plain, successorOf: source)
+    let source = try value(x, .plain, type)
+    let target = try makeBuffer(y, .plain, type, successorOf: source)
     append(
       primitive,
       [(DNNL.source, form, .buffer(source)), (DNNL.destination, form, .buffer(target))], writes: 1)

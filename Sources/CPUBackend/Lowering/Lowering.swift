@@ -17,10 +17,12 @@ struct Lowering {
   var steps: [Plan.Step] = []
   /// What is known of each buffer besides its memory: shape with all samples, and layout.
   var forms: [(shape: [Int], type: ElementType, layout: Layout)] = []
+  /// The type in which kernels leave what the graph calls FP32.
+  let stored: ElementType
   /// The buffer that holds a value.
   private var homes: [Int?]
   /// Buffers that hold a value in another layout, made by the layer being lowered.
-  private var copies: [Int: [Layout: Int]] = [:]
+  private var copies: [Int: [Form: Int]] = [:]
   let units: Int
   var layer = 0
 
@@ -30,6 +32,7 @@ struct Lowering {
     self.units = units
     self.facts = facts
     program = model.program
+    stored = model.precision == .bfloat16 ? .bfloat16 : .float32
     homes = Array(repeating: nil, count: facts.count)
   }
 
@@ -94,20 +97,22 @@ struct Lowering {
   /// is laid there by this layer.
   mutating func home(_ id: ValueID) throws(ModelError) -> Int {
     if let buffer = homes[id.index] { return buffer }
-    if let copy = copies[id.index]?[.plain] { return copy }
+    let plain = Form(layout: .plain, type: try type(id))
+    if let copy = copies[id.index]?[plain] { return copy }
     guard let constant = constant(id) else {
       throw ModelError("Value '\(program.graph[id].name)' is read before it is made.")
     }
     let buffer = try materialise(constant, id)
-    copies[id.index, default: [:]][.plain] = buffer
+    copies[id.index, default: [:]][plain] = buffer
     return buffer
   }
 
-  /// Memory for a value, in a layout.
+  /// Memory for a value, in a layout and a type; in the graph's type unless told.
   mutating func makeBuffer(
-    _ id: ValueID, _ layout: Layout, successorOf elder: Int? = nil
+    _ id: ValueID, _ layout: Layout, _ type: ElementType? = nil, successorOf elder: Int? = nil
   ) throws(ModelError) -> Int {
-    let buffer = try newBuffer(id, shape(id), layout)
+    let declared = try self.type(id)
+    let buffer = try newBuffer(id, shape(id), layout, type ?? declared)
     buffers[buffer].successorOf = elder
     homes[id.index] = buffer
     return buffer
@@ -125,10 +130,9 @@ struct Lowering {
     return place
   }
 
-  private mutating func newBuffer(
-    _ id: ValueID, _ shape: [Int], _ layout: Layout
+  mutating func newBuffer(
+    _ id: ValueID, _ shape: [Int], _ layout: Layout, _ type: ElementType
   ) throws(ModelError) -> Int {
-    let type = try type(id)
     let bytes =
       layout == .plain
       ? shape.elementCount * type.byteSize
@@ -137,32 +141,44 @@ struct Lowering {
     buffers.append(
       Plan.Buffer(
         byteCount: isBatched ? bytes / samples : bytes, isBatched: isBatched,
-        home: Plan.Home(value: id, layout: layout, layer: layer)))
+        home: Plan.Home(value: id, form: Form(layout: layout, type: type), layer: layer)))
     forms.append((shape, type, layout))
     return buffers.count - 1
   }
 
   /// Lets a value be the memory of another one under its own shape.
   mutating func makeAlias(_ id: ValueID, of source: Int) throws(ModelError) {
-    let buffer = try newBuffer(id, shape(id), .plain)
+    let buffer = try newBuffer(id, shape(id), .plain, forms[source].type)
     buffers[buffer].alias = source
     homes[id.index] = buffer
   }
 
-  /// A value in a layout, moved there by this layer if it lies otherwise.
-  mutating func value(_ id: ValueID, _ layout: Layout) throws(ModelError) -> Int {
+  /// A value in a layout and a type, moved there by this layer if it lies otherwise; in the graph's
+  /// type unless told.
+  mutating func value(
+    _ id: ValueID, _ layout: Layout, _ type: ElementType? = nil
+  ) throws(ModelError) -> Int {
     let source = try home(id)
-    guard forms[source].layout != layout else { return source }
-    if let copy = copies[id.index]?[layout] { return copy }
-    let copy = try newBuffer(id, forms[source].shape, layout)
+    let declared = try self.type(id)
+    let form = Form(layout: layout, type: type ?? declared)
+    guard forms[source].layout != form.layout || forms[source].type != form.type else {
+      return source
+    }
+    if let copy = copies[id.index]?[form] { return copy }
+    let copy = try newBuffer(id, forms[source].shape, layout, form.type)
     try reorder(source, copy)
-    copies[id.index, default: [:]][layout] = copy
+    copies[id.index, default: [:]][form] = copy
     return copy
+  }
+
+  /// The type in which a node's result is best left: outputs of the graph as they are told.
+  func storedType(_ id: ValueID) -> ElementType {
+    program.graph.outputs.contains(id) ? .float32 : stored
   }
 
   /// A constant as a value, for the rare kernels that cannot take it as a weight.
   private mutating func materialise(_ tensor: Tensor, _ id: ValueID) throws(ModelError) -> Int {
-    let buffer = try newBuffer(id, tensor.shape, .plain)
+    let buffer = try newBuffer(id, tensor.shape, .plain, tensor.type)
     let bytes = tensor.byteCount
     guard program.graph[id].constant != nil else {
       // It may grow with the samples, which a weight must not.
@@ -196,7 +212,8 @@ struct Lowering {
   private mutating func settleOutput(
     _ id: ValueID, _ ranges: inout [Range<Int>]
   ) throws(ModelError) {
-    guard homes[id.index].map({ forms[$0].layout }) != .plain else { return }
+    let told = try type(id)
+    if let home = homes[id.index], forms[home].layout == .plain, forms[home].type == told { return }
     let buffer = try value(id, .plain)
     homes[id.index] = buffer
     if let last = ranges.indices.last {
@@ -256,7 +273,19 @@ struct Lowering {
     case "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout":
       try lowerReshape(node)
     case "Transpose": try lowerTranspose(node)
-    case "Add", "Sub", "Mul", "Div", "Max", "Min", "Sum": try lowerBinary(node)
+    case "Add", "Sub", "Mul", "Div", "Max", "Min", "Sum":
+      try lowerArithmetic(node)
+    case "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Xor":
+      try lowerBroadcast(node)
+    case "Cast": try lowerCast(node)
+    case "Slice": try lowerSlice(node)
+    case "Split": try lowerSplit(node)
+    case "Expand": try lowerExpand(node)
+    case "Attention": try lowerAttention(node)
+    case "LSTM": try lowerMemoryCells(node)
+    case "Resize", "Upsample": try lowerResize(node)
+    case "ConvTranspose": try lowerTransposedConvolution(node)
+    case "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin": try lowerReduction(node)
     default: try lowerUnary(node)
     }
   }

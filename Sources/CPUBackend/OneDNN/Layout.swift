@@ -9,6 +9,16 @@ enum Layout: Hashable {
   /// Channels (axis 1) in groups as wide as a vector, so that a convolution reads them at once;
   /// the last group is padded with zeros.
   case blocked
+  /// Pixel by pixel, all channels of one side by side, which the matrix units of processors with
+  /// AMX read.
+  case channelsLast
+}
+
+/// How a value is kept: the order of its elements, and their type, which in a network of reduced
+/// precision may be smaller than the graph's.
+struct Form: Hashable, Sendable {
+  var layout: Layout
+  var type: ElementType
 }
 
 /// A oneDNN memory descriptor with what we need of it at hand.
@@ -81,6 +91,9 @@ struct MemoryDescriptor {
     case (.blocked, 3): block == 16 ? dnnl_aBc16b : dnnl_aBc8b
     case (.blocked, 4): block == 16 ? dnnl_aBcd16b : dnnl_aBcd8b
     case (.blocked, 5): block == 16 ? dnnl_aBcde16b : dnnl_aBcde8b
+    case (.channelsLast, 3): dnnl_acb
+    case (.channelsLast, 4): dnnl_acdb
+    case (.channelsLast, 5): dnnl_acdeb
     default: nil
     }
   }

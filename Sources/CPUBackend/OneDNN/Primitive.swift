@@ -18,6 +18,12 @@ enum OneDNN {
     return dnnl_stream_create(&stream, engine, flags) == dnnl_success ? stream : nil
   }()
 
+  /// Whether the processor multiplies matrices of BF16 in one instruction (AMX).
+  static let hasMatrixUnits: Bool = {
+    let needed = dnnl_cpu_isa_avx512_core_amx.rawValue
+    return dnnl_get_effective_cpu_isa().rawValue & needed == needed
+  }()
+
   private typealias SetThreads = @convention(c) (Int32) -> Void
 
   /// oneDNN brings OpenMP along; the function is found where it was loaded.
@@ -83,7 +89,8 @@ final class Primitive: @unchecked Sendable {
   // Unchecked: oneDNN's primitives are thread safe when the scratchpad is the caller's.
 
   private let handle: dnnl_primitive_t
-  private let description: dnnl_primitive_desc_t
+  /// The primitive's own: the one that it was made of is a copy of several KiB.
+  private let description: const_dnnl_primitive_desc_t
   /// Bytes that a run needs besides its arguments.
   let scratch: Int
   /// Bytes before those that belong to oneDNN's scratchpad, but that no run touches.
@@ -110,10 +117,15 @@ final class Primitive: @unchecked Sendable {
     self.init(description: description)
   }
 
-  private init?(description: dnnl_primitive_desc_t) {
+  /// - Parameter made: Belongs to the primitive from here on.
+  private init?(description made: dnnl_primitive_desc_t) {
+    defer { dnnl_primitive_desc_destroy(made) }
     var handle: dnnl_primitive_t?
-    guard dnnl_primitive_create(&handle, description) == dnnl_success, let handle else {
-      dnnl_primitive_desc_destroy(description)
+    var own: const_dnnl_primitive_desc_t?
+    guard dnnl_primitive_create(&handle, made) == dnnl_success, let handle else { return nil }
+    guard dnnl_primitive_get_primitive_desc(handle, &own) == dnnl_success, let description = own
+    else {
+      dnnl_primitive_destroy(handle)
       return nil
     }
     self.handle = handle
@@ -126,7 +138,7 @@ final class Primitive: @unchecked Sendable {
 
   /// oneDNN's larger Winograd kernel begins its scratchpad with room for transformed weights, also
   /// where the weights come transformed: 38 of 51 MB for a layer of VGG-19.
-  private static func untouchedScratch(_ description: dnnl_primitive_desc_t) -> Int {
+  private static func untouchedScratch(_ description: const_dnnl_primitive_desc_t) -> Int {
     guard implementation(description).hasPrefix("jit_wino_4x3"),
       let weights = dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0),
       weights.pointee.format_kind == dnnl_format_kind_wino
@@ -134,10 +146,7 @@ final class Primitive: @unchecked Sendable {
     return dnnl_memory_desc_get_size(weights) & ~4095
   }
 
-  deinit {
-    dnnl_primitive_destroy(handle)
-    dnnl_primitive_desc_destroy(description)
-  }
+  deinit { dnnl_primitive_destroy(handle) }
 
   /// The layout that oneDNN chose for an argument.
   func descriptor(_ query: dnnl_query_t) -> MemoryDescriptor? {
@@ -147,7 +156,7 @@ final class Primitive: @unchecked Sendable {
   /// The name of the implementation, for people.
   var implementation: String { Self.implementation(description) }
 
-  private static func implementation(_ description: dnnl_primitive_desc_t) -> String {
+  private static func implementation(_ description: const_dnnl_primitive_desc_t) -> String {
     var name: UnsafePointer<CChar>?
     let status = dnnl_primitive_desc_query(description, dnnl_query_impl_info_str, 0, &name)
     return status == dnnl_success ? name.map { String(cString: $0) } ?? "" : ""

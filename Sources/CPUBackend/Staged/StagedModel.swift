@@ -129,7 +129,9 @@ final class StagedModel: LoadedModel, @unchecked Sendable {
       let part = Stage.part(program, range, types: rest)
       model = try CPUModel(
         part,
-        options: LoadOptions(maximumBatch: 1, units: options.units, weights: options.weights),
+        options: LoadOptions(
+          maximumBatch: 1, units: options.units, precision: options.precision,
+          weights: options.weights),
         usesWinograd: usesWinograd, memory: memory)
       models.withLock { $0[range] = model }
     }
@@ -140,7 +142,7 @@ final class StagedModel: LoadedModel, @unchecked Sendable {
   ///
   /// Zeros may be impossible inputs; then the first request packs what is missing.
   private func rehearse() {
-    guard let shapes = CPUModel.defaultShapes(program),
+    guard let shapes = program.exampleShapes,
       let workspace = try? makeWorkspace(samples: 1, inputShapes: shapes)
     else { return }
     for (index, id) in program.graph.inputs.enumerated() {

@@ -66,10 +66,10 @@ extension Engine {
     CompileOptions(tileBytes: configuration.packed == nil ? nil : Limits.tileBytes)
   }
 
-  private func loadOptions(isBatched: Bool) -> LoadOptions {
+  private func loadOptions(_ name: String, isBatched: Bool) -> LoadOptions {
     LoadOptions(
       maximumBatch: isBatched ? configuration.maximumBatch : 1,
-      units: Array(1...configuration.units))
+      units: Array(1...configuration.units), precision: configuration.precision[name])
   }
 
   /// Makes a program ready and serves it under a name that the catalog expects.
@@ -83,8 +83,11 @@ extension Engine {
     path: String? = nil, keepsKernels: Bool = true
   ) throws(ModelError) {
     let isBatched = if case .independent = program.batching { true } else { false }
-    let options = loadOptions(isBatched: isBatched)
+    let options = loadOptions(name, isBatched: isBatched)
     let (loaded, packed) = try loadWeights(name, version: version, program, sources, options)
+    let loss = try precisionLoss(
+      of: name, version: version, program, sources,
+      PrecisionCheck.Side(model: loaded, packed: packed), options)
     if packed != nil { Self.letConstantsGo(of: program) }
     let sheet = ModelSheet(program, layers: loaded.layers)
     let costs = try layerCosts(of: loaded, program, packed, maximumBatch: options.maximumBatch)
@@ -96,7 +99,7 @@ extension Engine {
     }
     let preparation = Preparation(
       keepsKernels || prepare == nil ? loaded : nil, prepare: prepare)
-    serve(name, version: version, sheet, preparation, packed, costs, options)
+    serve(name, version: version, sheet, preparation, packed, costs, options, loss)
     if keepsKernels, let model = try? catalog.served(name, version: version) {
       preparer.use(model)
     }
@@ -111,7 +114,7 @@ extension Engine {
       return false
     }
     for isBatched in [true, false] {
-      let options = loadOptions(isBatched: isBatched)
+      let options = loadOptions(entry.name, isBatched: isBatched)
       let key = PackedFolder.key([stamp], packing: backend.packing, options)
       let path = folder.file(entry.name, version: entry.version, key: key)
       guard let sheet = SheetFile.read(path + SheetFile.suffix, key: key),
@@ -122,7 +125,8 @@ extension Engine {
       file.noteUse()
       let preparation = Preparation(
         nil, prepare: preparation(entry.path, stamp, packed, options))
-      serve(entry.name, version: entry.version, sheet, preparation, packed, costs, options)
+      let loss = PrecisionFile.read(path + PrecisionFile.suffix, key: key)
+      serve(entry.name, version: entry.version, sheet, preparation, packed, costs, options, loss)
       return true
     }
     return false
@@ -150,10 +154,12 @@ extension Engine {
 
   private func serve(
     _ name: String, version: String, _ sheet: ModelSheet, _ preparation: Preparation,
-    _ packed: PackedWeights?, _ costs: [LayerCost]?, _ options: LoadOptions
+    _ packed: PackedWeights?, _ costs: [LayerCost]?, _ options: LoadOptions,
+    _ loss: PrecisionLoss?
   ) {
     let description = sheet.description(
-      name: name, version: version, maximumBatch: options.maximumBatch)
+      name: name, version: version, maximumBatch: options.maximumBatch,
+      precision: options.precision, loss: loss)
     let model = ServedModel(
       id: catalog.nextID(), description: description, sheet: sheet, preparation: preparation,
       packed: packed, metrics: ModelMetrics(registry, model: name, version: version),

@@ -40,11 +40,13 @@ struct ModelSheet: Equatable {
 
   /// What is told of the model from outside.
   func description(
-    name: String, version: String, maximumBatch: Int
+    name: String, version: String, maximumBatch: Int, precision: Precision = .float32,
+    loss: PrecisionLoss? = nil
   ) -> ModelDescription {
     ModelDescription(
       name: name, version: version, state: .ready, inputs: inputs.map(TensorDescription.init),
-      outputs: outputs.map(TensorDescription.init), maximumBatch: maximumBatch)
+      outputs: outputs.map(TensorDescription.init), maximumBatch: maximumBatch,
+      precision: precision, precisionLoss: loss)
   }
 }
 

@@ -39,7 +39,7 @@ extension Engine {
 
   /// With a memory budget weights come when they are told to, without one when they are touched.
   var weightSource: WeightMemory.Source {
-    configuration.memory == nil ? .mapping : .read
+    configuration.memory == nil ? .mapping : .read(memory.frames)
   }
 
   private func openPacked(

@@ -131,6 +131,29 @@ final class PackedFile: Sendable {
 
   // MARK: Reading
 
+  /// What changes whenever somebody writes to a file: its size and its times, in nanoseconds.
+  struct Version: Equatable {
+    var bytes: Int
+    var modified: Int64
+    var changed: Int64
+
+    /// Whether it is so old that the next change must show in it: times of files tick slowly.
+    var isSettled: Bool {
+      var now = timespec()
+      clock_gettime(CLOCK_REALTIME, &now)
+      return now.nanoseconds - max(modified, changed) > 2_000_000_000
+    }
+  }
+
+  /// The version that is on the disk now; nil where the file system does not say.
+  var version: Version? {
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { return nil }
+    return Version(
+      bytes: Int(status.st_size), modified: status.st_mtim.nanoseconds,
+      changed: status.st_ctim.nanoseconds)
+  }
+
   /// A file that was finished, with its table; nil when there is none that is whole.
   static func open(existing path: String) -> (PackedFile, PackedTable)? {
     let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC)
@@ -163,4 +186,8 @@ final class PackedFile: Sendable {
     }
     return bytes
   }
+}
+
+extension timespec {
+  fileprivate var nanoseconds: Int64 { Int64(tv_sec) * 1_000_000_000 + Int64(tv_nsec) }
 }

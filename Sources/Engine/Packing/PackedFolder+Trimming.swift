@@ -49,7 +49,9 @@ extension PackedFolder {
     return Set(names.compactMap(Self.stem(of:))).sorted().map { "\(path)/\($0)" }
   }
 
-  private static let suffixes = ["", ".partial", ".costs", SheetFile.suffix]
+  private static let suffixes = [
+    "", ".partial", ".costs", SheetFile.suffix, PrecisionFile.suffix,
+  ]
 
   /// `NAME-VERSION-HASH.weights` of a name that may have more behind it.
   private static func stem(of name: String) -> String? {
@@ -82,12 +84,15 @@ extension PackedFolder {
     _ = withFreeLock(file) { unlink(file + ".partial") }
   }
 
-  private func remove(_ file: String) -> Bool {
+  /// Removes a file with what lies beside it, unless somebody packs it now.
+  @discardableResult
+  func remove(_ file: String) -> Bool {
     withFreeLock(file) {
       let isRemoved = unlink(file) == 0 || errno == ENOENT
       guard isRemoved else { return false }
       unlink(file + ".costs")
       unlink(file + SheetFile.suffix)
+      unlink(file + PrecisionFile.suffix)
       unlink(file + ".lock")
       return true
     } ?? false

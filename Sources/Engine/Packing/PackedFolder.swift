@@ -38,7 +38,8 @@ public struct PackedFolder: Sendable {
   static func key(_ sources: [FileStamp], packing: String, _ options: LoadOptions) -> String {
     let program = FileStamp(path: "/proc/self/exe")?.description ?? ""
     return (sources.map(\.description) + [program, packing])
-      .joined(separator: "\n") + "\nbatch \(options.maximumBatch) units \(options.units)"
+      .joined(separator: "\n") + "\nbatch \(options.maximumBatch) units \(options.units) "
+      + options.precision.rawValue
   }
 
   /// The file of a model under a key.

@@ -33,6 +33,7 @@ final class PackedWeights: WeightStore {
     var isSealed = false
     /// Bytes from the beginning of each layer that are in memory.
     var resident: [Int: Int] = [:]
+    var checked = CheckedPages()
   }
 
   let file: PackedFile
@@ -104,7 +105,10 @@ final class PackedWeights: WeightStore {
     try fill(bytes)
     return try state.withLock { (state) throws(ModelError) in
       let isNext = state.lastLayer == layer
-      let offset = isNext ? Self.round(state.end, to: 64) : Self.pages(state.end)
+      // What fills large pages begins at one, so that it comes and goes by large pages.
+      let border =
+        byteCount >= PageFrames.frameBytes ? PageFrames.frameBytes : PackedTable.pageBytes
+      let offset = Self.round(state.end, to: isNext ? 64 : border)
       guard offset + byteCount <= memory.byteCount else {
         throw ModelError("Its weights become far larger by packing than they are in its file.")
       }
@@ -163,19 +167,30 @@ final class PackedWeights: WeightStore {
   /// - Throws: `ModelError`, when the file was cut short, cannot be read, or was changed.
   func pageIn(layer: Int, bytes: Range<Int>) throws(ModelError) {
     for range in ranges(layer, bytes) {
+      let before = file.version
       try memory.pageIn(range)
-      let pages =
-        range.lowerBound / PackedTable.pageBytes..<range.upperBound / PackedTable.pageBytes
-      for page in pages where state.withLock({ $0.table.hashes[page] }) != memory.hash(page: page) {
-        throw ModelError(
-          "Its packed weights were changed on the disk. They are packed anew; ask again soon.")
-      }
+      try check(
+        range.lowerBound / PackedTable.pageBytes..<range.upperBound / PackedTable.pageBytes,
+        before, file.version)
     }
     state.withLock { state in
       let there = state.resident[layer] ?? 0
       // Behind a page-in that failed there may be others, which count for nothing then.
       if bytes.lowerBound <= there { state.resident[layer] = max(bytes.upperBound, there) }
     }
+  }
+
+  /// Compares pages that have just been read with their hashes, unless they were found right since
+  /// the file changed last: hashing takes ten times as long as reading.
+  private func check(
+    _ pages: Range<Int>, _ before: PackedFile.Version?, _ after: PackedFile.Version?
+  ) throws(ModelError) {
+    let unknown = state.withLock { $0.checked.unknown(of: pages, in: after) }
+    for page in unknown where state.withLock({ $0.table.hashes[page] }) != memory.hash(page: page) {
+      throw ModelError(
+        "Its packed weights were changed on the disk. They are packed anew; ask again soon.")
+    }
+    state.withLock { $0.checked.note(unknown, before, after) }
   }
 
   /// Lets some bytes of a layer go, down to its end.

@@ -1,3 +1,4 @@
+import Backend
 import CLinux
 import Glibc
 import Models
@@ -12,8 +13,9 @@ final class WeightMemory: @unchecked Sendable {
 
   /// How bytes get to their addresses.
   enum Source: Sendable {
-    /// By reading, when they are told to come in; nothing is there before.
-    case read
+    /// By reading, when they are told to come in, into frames that others have left where there are
+    /// any; until then nothing of use is there.
+    case read(PageFrames)
     /// From a mapping of the file: whatever is touched comes in by itself.
     case mapping
   }
@@ -29,7 +31,7 @@ final class WeightMemory: @unchecked Sendable {
   private let reserved: UnsafeMutableRawPointer
   private let reservedBytes: Int
 
-  private static let largePage = 2 << 20
+  private static let largePage = PageFrames.frameBytes
   /// Large enough that the disk is busy, small enough that a batch need not wait long for others.
   private static let readBytes = 4 << 20
 
@@ -65,6 +67,9 @@ final class WeightMemory: @unchecked Sendable {
   }
 
   deinit {
+    if case .read(let frames) = source {
+      frames.forget(UnsafeMutableRawBufferPointer(start: reserved, count: reservedBytes))
+    }
     munmap(reserved, reservedBytes)
     if direct >= 0 { close(direct) }
   }
@@ -84,11 +89,23 @@ final class WeightMemory: @unchecked Sendable {
   func pageIn(_ range: Range<Int>) throws(ModelError) {
     switch source {
     case .mapping: try populate(range)
-    case .read:
+    case .read(let frames):
+      var emptyFrames = Self.frames(in: range)[...]
       for start in stride(from: range.lowerBound, to: range.upperBound, by: Self.readBytes) {
-        try read(start..<min(start + Self.readBytes, range.upperBound))
+        let piece = start..<min(start + Self.readBytes, range.upperBound)
+        while let frame = emptyFrames.first, frame < piece.upperBound {
+          frames.give(to: base + frame)
+          emptyFrames.removeFirst()
+        }
+        try read(piece)
       }
     }
+  }
+
+  /// Where the large pages that lie wholly in a range begin.
+  private static func frames(in range: Range<Int>) -> [Int] {
+    let first = (range.lowerBound + largePage - 1) & ~(largePage - 1)
+    return Array(stride(from: first, through: range.upperBound - largePage, by: largePage))
   }
 
   private func read(_ range: Range<Int>) throws(ModelError) {
@@ -124,9 +141,18 @@ final class WeightMemory: @unchecked Sendable {
   /// Lets bytes go; nobody may be reading them.
   func evict(_ range: Range<Int>) {
     guard !range.isEmpty else { return }
-    if case .mapping = source { madvise(base + range.lowerBound, range.count, MADV_PAGEOUT) }
-    madvise(base + range.lowerBound, range.count, MADV_DONTNEED)
-    if case .mapping = source {
+    switch source {
+    case .read(let frames):
+      let whole = Self.frames(in: range)
+      for frame in whole { frames.keep(base + frame) }
+      let first = whole.first ?? range.upperBound
+      let last = whole.last.map { $0 + Self.largePage } ?? range.upperBound
+      for rest in [range.lowerBound..<first, last..<range.upperBound] where !rest.isEmpty {
+        madvise(base + rest.lowerBound, rest.count, MADV_DONTNEED)
+      }
+    case .mapping:
+      madvise(base + range.lowerBound, range.count, MADV_PAGEOUT)
+      madvise(base + range.lowerBound, range.count, MADV_DONTNEED)
       posix_fadvise(file.descriptor, range.lowerBound, range.count, POSIX_FADV_DONTNEED)
     }
   }

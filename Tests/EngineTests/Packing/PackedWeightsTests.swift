@@ -41,7 +41,7 @@ private let constants: [(layer: Int, name: String, bytes: [UInt8])] = [
 
 private func pack(_ file: String, key: String = "k") throws -> PackedWeights {
   let weights = try PackedWeights(
-    writing: try PackedFile.create(file), key: key, limit: 1 << 24, .read)
+    writing: try PackedFile.create(file), key: key, limit: 1 << 24, .read(PageFrames()))
   for constant in constants {
     _ = try weights.place(
       layer: constant.layer, name: constant.name, byteCount: constant.bytes.count
@@ -53,7 +53,7 @@ private func pack(_ file: String, key: String = "k") throws -> PackedWeights {
 
 private func open(_ file: String) throws -> PackedWeights {
   let (file, table) = try #require(PackedFile.open(existing: file))
-  return try PackedWeights(reading: file, table, .read)
+  return try PackedWeights(reading: file, table, .read(PageFrames()))
 }
 
 @Suite("Packed weights")
@@ -184,7 +184,7 @@ struct PackedWeightsTests {
   func unfinished() throws {
     let folder = try Folder()
     let weights = try PackedWeights(
-      writing: try PackedFile.create(folder.file), key: "k", limit: 1 << 20, .read)
+      writing: try PackedFile.create(folder.file), key: "k", limit: 1 << 20, .read(PageFrames()))
     _ = try weights.place(layer: 0, name: "a", byteCount: 4) {
       $0.storeBytes(of: 1, as: UInt32.self)
     }

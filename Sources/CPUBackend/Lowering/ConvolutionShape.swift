@@ -1,0 +1,100 @@
+import COneDNN
+import Models
+import Reference
+import Vocabulary
+
+/// One of the ways in which oneDNN can convolve.
+struct ConvolutionWay {
+  var source: Layout
+  var destination: Layout
+  /// The type of input and weights, and that of the output.
+  var type: ElementType = .float32
+  var outputType: ElementType = .float32
+  var algorithm: dnnl_alg_kind_t = dnnl_convolution_direct
+}
+
+/// A convolution for some samples, ready to be made in one of several ways.
+struct ConvolutionShape {
+  var input: [Int]
+  var output: [Int]
+  /// Weights as oneDNN wants them: groups in front when there are several.
+  var weights: [Int]
+  var window: Window
+  var channels: Int
+  var groups: Int
+  var post: PostOperations
+
+  private var isDepthwise: Bool { groups == input[1] && groups == output[1] }
+
+  /// Channels of a group fill whole vectors, or there is one group, or one channel in each.
+  var suitsBlocks: Bool {
+    let block = MemoryDescriptor.block
+    return groups == 1 || isDepthwise
+      || (input[1] / groups % block == 0 && output[1] / groups % block == 0)
+  }
+
+  /// Winograd's minimal filtering takes 2.25 to 4 times fewer products than the definition; its
+  /// transforms pay off where there are many channels and enough tiles.
+  private var suitsWinograd: Bool {
+    let block = MemoryDescriptor.block
+    return window.kernel == [3, 3] && window.strides == [1, 1] && window.dilations == [1, 1]
+      && (window.before + window.after).allSatisfy { $0 <= 1 } && groups == 1
+      && input[1] % block == 0 && output[1] % block == 0 && input[1] >= 32 && output[1] >= 32
+      && output[2] * output[3] >= 100
+  }
+
+  /// The ways to try, best first.
+  ///
+  /// - Parameters:
+  ///   - type: The type in which activations are kept.
+  ///   - outputType: The type in which the output is best left.
+  ///   - isPlain: Whether the input lies in the plain layout.
+  func ways(
+    _ type: ElementType, leaving outputType: ElementType, fromPlain isPlain: Bool,
+    usesWinograd: Bool
+  ) -> [ConvolutionWay] {
+    let isFirst = isPlain && input[1] < MemoryDescriptor.block
+    let exact = exactWays(isFirst ? .plain : .blocked, usesWinograd: usesWinograd)
+    guard type != .float32 else { return exact }
+    var layouts: [(Layout, Layout)] = isFirst ? [(.plain, .blocked)] : [(.blocked, .blocked)]
+    layouts.insert((.channelsLast, .channelsLast), at: OneDNN.hasMatrixUnits ? 0 : layouts.count)
+    // A residual is added in place, so its type is that of the output.
+    let left = post.addsToDestination ? type : outputType
+    return layouts.map { source, destination in
+      ConvolutionWay(source: source, destination: destination, type: type, outputType: left)
+    } + exact
+  }
+
+  private func exactWays(_ source: Layout, usesWinograd: Bool) -> [ConvolutionWay] {
+    let blocks = ConvolutionWay(source: source, destination: .blocked)
+    var ways: [ConvolutionWay] = []
+    if suitsWinograd, usesWinograd {
+      ways.append(blocks)
+      ways[0].algorithm = dnnl_convolution_winograd
+    }
+    if suitsBlocks { ways.append(blocks) }
+    ways.append(ConvolutionWay(source: .plain, destination: .plain))
+    if !suitsBlocks { ways.append(ConvolutionWay(source: .blocked, destination: .blocked)) }
+    return ways
+  }
+
+  /// Makes a primitive, or nil where oneDNN has none of this kind.
+  func primitive(
+    _ way: ConvolutionWay, pinned: MemoryDescriptor?, samples: Int
+  ) -> Primitive? {
+    guard
+      let from = MemoryDescriptor([samples] + input.dropFirst(), way.type, way.source),
+      let to = MemoryDescriptor([samples] + output.dropFirst(), way.outputType, way.destination),
+      let weights = pinned ?? MemoryDescriptor.any(weights, way.type),
+      let bias = MemoryDescriptor([channels], .float32, .plain)
+    else { return nil }
+    var (x, w, b, y) = (from.raw, weights.raw, bias.raw, to.raw)
+    var operation = dnnl_convolution_desc_t()
+    let status = dnnl_dilated_convolution_forward_desc_init(
+      &operation, dnnl_forward_inference, way.algorithm, &x, &w, &b, &y,
+      window.strides.map(Int64.init), window.dilations.map { Int64($0 - 1) },
+      window.before.map(Int64.init), window.after.map(Int64.init))
+    guard status == dnnl_success else { return nil }
+    return Primitive(operation, post)
+  }
+}
