@@ -141,7 +141,9 @@ extension Scheduler {
     let first = transfers.first { $0.model == need.model && $0.kernel == need.kernel }
     guard first.map({ $0.begin == state.resident[need.kernel] }) ?? true else { return false }
     let bytes = min(state.kernels.weights[need.kernel] - begin, max(options.transferBytes.bytes, 1))
-    let kept = Kept(model: need.model, kernels: state.kernels.all[need.kernel...need.kernel])
+    // Not the state itself: were it still held when it changes below, it would be copied.
+    let kernels = state.kernels
+    let kept = Kept(model: need.model, kernels: kernels.all[need.kernel...need.kernel])
     while residentBytes + inFlightBytes + reservedBytes + promised + bytes > budget {
       let over = residentBytes + inFlightBytes + reservedBytes + promised + bytes - budget
       let bound = need.isUrgent ? -1 : need.seconds
@@ -156,8 +158,8 @@ extension Scheduler {
     models[need.model].inFlight[need.kernel] += bytes
     plan.pageIns.append(
       PageIn(
-        id: id, model: ModelID(Int32(need.model)), layer: state.kernels.layers[need.kernel],
-        kernel: state.kernels.number(of: need.kernel), bytes: begin..<begin + bytes))
+        id: id, model: ModelID(Int32(need.model)), layer: kernels.layers[need.kernel],
+        kernel: kernels.number(of: need.kernel), bytes: begin..<begin + bytes))
     return true
   }
 }

@@ -23,7 +23,7 @@ struct PlanTests {
     #expect(plan?.header("Content-Type") == "application/json")
     #expect(
       plan?.text
-        == #"{"model_name":"pair","model_version":"1","samples":2,"largest_batch":29,"#
+        == #"{"model_name":"pair","model_version":"1","samples":2,"largest_batch":380,"#
         + #""fits":true,"reason":"20.5 KiB of 20.5 KiB of weights come in, each once.","units":2,"#
         + #""predicted_ms":10.000,"compute_ms":10.000,"page_in_ms":0.021,"#
         + #""budget_bytes":80000,"needed_bytes":64200,"page_in_bytes":21000,"resident_bytes":0,"#
@@ -46,7 +46,7 @@ struct PlanTests {
     #expect(text.contains(#""fits":false"#))
     #expect(text.contains(#""segments":[]"#))
     #expect(text.contains("900 samples need "))
-    #expect(text.contains("more than the 78.1 KiB for plans; at most 29 fit"))
+    #expect(text.contains("more than the 78.1 KiB for plans; at most 380 fit"))
   }
 
   @Test("A plan is for one sample unless the query says otherwise, and for no less")

@@ -48,7 +48,7 @@ public struct ServedPolicy: Policy {
     open -= plan.answers.count + plan.rejections.count
   }
 
-  /// Makes the policy for the models and the memory that there are; it begins with nothing resident.
+  /// Makes the policy for the models and the memory that there are; nothing is resident yet.
   private mutating func make(at now: Instant, _ plan: inout Plan) {
     let models = profiles.enumerated().map {
       Workload.Model(name: "\($0)", profile: $1, arrivals: Arrivals(.burst))
