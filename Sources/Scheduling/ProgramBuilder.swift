@@ -60,12 +60,12 @@ struct ProgramBuilder {
     return whole.min { $0.seconds < $1.seconds }.map { finish([(0..<count, $0.way)], samples) }
   }
 
-  /// The best of the ways to cut the layers into segments that come out at two prices of the link:
-  /// page-ins of one segment hide behind the computing of those before it, so only the sums tell
-  /// which of the two is the bottleneck.
+  /// The best of the ways to cut the layers into segments that come out at several prices of the
+  /// link: page-ins of one segment hide behind the computing of those before it, so only the sums
+  /// tell which of the two is the bottleneck.
   private func bestSegments(_ ways: [Way], _ samples: Int) -> [(Range<Int>, Way)]? {
     var best: (seconds: Double, segments: [(Range<Int>, Way)])?
-    for price in [Self.priceOfLink, 1] {
+    for price in [Self.priceOfLink] + (kernels.isSingle ? [1] : Self.linkPrices.dropFirst()) {
       guard let segments = bestSegments(ways, samples, price: price) else { return nil }
       var (compute, transfer) = (0.0, 0.0)
       for (range, way) in segments {
@@ -75,6 +75,8 @@ struct ProgramBuilder {
       }
       let seconds = max(compute, transfer) + transfer * Self.priceOfLink
       if seconds < best?.seconds ?? .infinity { best = (seconds, segments) }
+      // Dearer links make for less on them and more computing.
+      if transfer <= compute { break }
     }
     return best?.segments
   }
