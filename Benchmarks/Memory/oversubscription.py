@@ -40,6 +40,7 @@ MODELS = ["vgg19", "alexnet", "resnet50", "densenet121"]
 SYSTEMS = {
     "stowage": ("stowage", []),
     "stowage-demand": ("stowage", ["--paging", "demand"]),
+    "stowage-dynamic": ("stowage", ["--policy", "dynamic-batching"]),
     "ort-held": ("peer", "held"),
     "ort-mapped": ("peer", "mapped"),
     "ort-swap": ("peer", "swap"),
@@ -210,7 +211,7 @@ def pack(arguments):
 
 def run_cell(arguments, system, percent, kind, expected, image):
     bytes_limit = FULL * percent // 100
-    requests = stream(MODELS, kind, arguments.requests, seed=percent)
+    requests = stream(MODELS, kind, arguments.requests, seed=1)
     mapped = "mapped" in SYSTEMS[system][1]
     folder = arguments.work / ("external" if mapped else "models")
     job = {
