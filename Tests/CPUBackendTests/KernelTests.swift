@@ -67,6 +67,17 @@ struct KernelTests {
     try expectAgreement(maker.finish(slice, parts[0], parts[2], wide), seed: seed)
   }
 
+  @Test("Slices whose rows are no multiple of what lies side by side", arguments: 1...8)
+  func oddRows(count: Int) throws {
+    var maker = GraphMaker(seed: count)
+    let x = maker.input([4, 5, 9])
+    let first = maker.node(
+      "Slice", [x, maker.axes([0]), maker.axes([count]), maker.axes([3]), maker.axes([1])])
+    let last = maker.node(
+      "Slice", [x, maker.axes([9 - count]), maker.axes([9]), maker.axes([3]), maker.axes([1])])
+    try expectAgreement(maker.finish(first, last), seed: count)
+  }
+
   @Test("Reductions along neighbouring axes", arguments: 0..<8)
   func reductions(seed: Int) throws {
     var maker = GraphMaker(seed: seed, opset: 11)

@@ -57,7 +57,11 @@ struct MovementKernel: Kernel {
   private func copyRow(
     _ source: UnsafeMutableRawPointer, _ target: UnsafeMutableRawPointer, _ count: Int, _ step: Int
   ) {
-    switch run {
+    // Several elements make up a run, and the next one need not begin at a multiple of it.
+    let isAligned = [step, Int(bitPattern: source), Int(bitPattern: target)].allSatisfy {
+      $0 % run == 0
+    }
+    switch isAligned ? run : 0 {
     case 1: copy(source, target, count, step, as: UInt8.self)
     case 2: copy(source, target, count, step, as: UInt16.self)
     case 4: copy(source, target, count, step, as: UInt32.self)
