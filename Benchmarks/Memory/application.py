@@ -15,7 +15,9 @@ run can be continued; --report only simulates and draws.
 
 import argparse
 import json
+import os
 import pathlib
+import signal
 import statistics
 import subprocess
 
@@ -67,6 +69,41 @@ def interference(arguments):
     return max(together / alone - 1, 0)
 
 
+def slowdown(arguments, units):
+    """How much longer computing takes while packed weights are read at the full rate of the disk.
+
+    Both in turn; the median of five turns.
+    """
+    image, output = arguments.work / "image", arguments.work / "output"
+    burst.np.random.default_rng(0).random((1, 3, 224, 224), burst.np.float32).tofile(image)
+    weights = max((arguments.work / "cache").glob("vgg19*.weights"), key=lambda f: f.stat().st_size)
+    reading = [
+        "sh", "-c", 'while dd if="$0" of=/dev/null bs=16M iflag=direct 2>/dev/null; do :; done',
+        str(weights)]
+    command = [arguments.stowage, "bench", str(arguments.models / "vgg19.onnx"), "--max-batch", "1"]
+    process = subprocess.Popen(command + ["--units", str(units)], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
+    process.stdout.readline()
+
+    def tell(line):
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+        return int(process.stdout.readline().split()[1])
+
+    tell(f"run 1 {image} {output}")
+    ratios = []
+    for _ in range(5):
+        alone = sum(tell("time 1") for _ in range(5))
+        reader = subprocess.Popen(reading, start_new_session=True)
+        beside = sum(tell("time 1") for _ in range(5))
+        os.killpg(reader.pid, signal.SIGTERM)
+        reader.wait()
+        ratios.append(beside / alone)
+    process.stdin.close()
+    process.wait()
+    return max(statistics.median(ratios) - 1, 0)
+
+
 def demand_rate(arguments, folders, units):
     """Bytes per second of page faults, as they delay answers: two requests a network one after the
     other in half of the memory, and with all weights resident.
@@ -94,10 +131,13 @@ def run(arguments, data):
         save(data)
     for repetition in arguments.repetitions:
         for units in arguments.units:
-            known = data["demand"].setdefault(str(units), [])
-            if len(known) < repetition:
-                known.append(demand_rate(arguments, folders, units))
-                save(data)
+            for what, measure in (
+                    ("demand", lambda: demand_rate(arguments, folders, units)),
+                    ("slowdown", lambda: slowdown(arguments, units))):
+                known = data[what].setdefault(str(units), [])
+                if len(known) < repetition:
+                    known.append(measure())
+                    save(data)
         if repetition not in data["profiled"]:
             burst.profile(arguments.stowage, arguments.models, 2, 8, arguments.work, again=True)
             data["profiled"].append(repetition)
@@ -145,7 +185,7 @@ def predict(arguments, data):
                     continue
                 machine = burst.device(
                     units, link, statistics.median(data["demand"][str(units)]),
-                    data["interference"])
+                    data["interference"], statistics.median(data["slowdown"][str(units)]))
                 plans = statistics.median(one["plans_bytes"] for one in found)
                 predicted = burst.simulate(
                     arguments.stowage, profiles, COUNTS, machine, units, plans, policy,
@@ -249,7 +289,7 @@ def main():
     arguments.work.mkdir(parents=True, exist_ok=True)
     path = RESULTS / "application.json"
     data = json.loads(path.read_text()) if path.exists() else {
-        "cells": {}, "profiled": [], "demand": {}}
+        "cells": {}, "profiled": [], "demand": {}, "slowdown": {}}
     if not arguments.report:
         run(arguments, data)
     data["rows"] = predict(arguments, data)

@@ -4,12 +4,13 @@
     python3 Benchmarks/Memory/bound.py --stowage PATH --models FOLDER --work FOLDER
         [--sittings 3] [--bursts 3]
 
-Measured and bound come from one sitting: times of the networks first, then, after a burst to get
-warm, those that count; more sittings are added to Benchmarks/Results/bound.json. The bound is the
-larger of two, either with what cannot overlap: computing, at the fastest time per sample over
-batches of 1 to 32 of `stowage bench` (all weights resident, no server), after the first page-in;
-and the link, all weights that are not resident when the requests come at the rate of planned
-page-ins. FOLDER of --models comes from Benchmarks/Networks/randomize.py.
+Measured and bound alternate: before and after each burst the networks run without a server
+(`stowage bench`, all weights resident), and the mean of the two is what computing takes at that
+time; a machine that is slow for a minute is slow for both. The bound is the larger of two, either
+with what cannot overlap: computing, at the fastest time per sample over some batches, after the
+first page-in; and the link, all weights that are not resident when the requests come at the rate of
+planned page-ins. A burst to get warm goes before those that count; more sittings are added to
+Benchmarks/Results/bound.json. FOLDER of --models comes from Benchmarks/Networks/randomize.py.
 """
 
 import argparse
@@ -21,7 +22,6 @@ import subprocess
 import burst
 
 RESULTS = pathlib.Path(__file__).resolve().parent.parent / "Results"
-BATCHES = [1, 4, 8, 16, 32]
 UNITS = 2
 FIRST_PAGE_IN = 64 << 10  # bytes: no run begins before one page is there
 
@@ -29,12 +29,12 @@ FIRST_PAGE_IN = 64 << 10  # bytes: no run begins before one page is there
 class Bench:
     """`stowage bench` of a network: times of batches without a server."""
 
-    def __init__(self, arguments, name):
+    def __init__(self, arguments, name, batches):
         command = [arguments.stowage, "bench", str(arguments.models / f"{name}.onnx")]
         self.process = subprocess.Popen(
-            command + ["--units", str(UNITS), "--max-batch", str(BATCHES[-1])],
+            command + ["--units", str(UNITS), "--max-batch", str(batches[-1])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.folder = arguments.work
+        self.folder, self.batches = arguments.work, batches
         self.process.stdout.readline()
 
     def tell(self, line):
@@ -46,28 +46,19 @@ class Bench:
         return int(answer[1]) / 1e9
 
     def times(self):
-        """The shortest seconds of each batch, of two runs after one that does not count."""
+        """Seconds of each batch, after one run that does not count: it touches memory anew."""
         found = {}
-        for batch in BATCHES:
+        for batch in self.batches:
             image = self.folder / "images"
             rng = burst.np.random.default_rng(batch)
             rng.random((batch, 3, 224, 224), burst.np.float32).tofile(image)
             self.tell(f"run {batch} {image} {self.folder / 'output'}")
-            found[batch] = min(self.tell(f"time {batch}") for _ in range(2))
+            found[batch] = self.tell(f"time {batch}")
         return found
 
     def close(self):
         self.process.stdin.close()
         self.process.wait()
-
-
-def bench(arguments):
-    found = {}
-    for name in burst.MODELS:
-        one = Bench(arguments, name)
-        found[name] = one.times()
-        one.close()
-    return found
 
 
 def weights(arguments):
@@ -80,10 +71,11 @@ def weights(arguments):
     return found
 
 
-def bound(counts, times, sizes, one):
+def bound(counts, before, after, sizes, one):
     """Seconds that no plan can undercut, from computing and from the link."""
-    least = {name: min(seconds / batch for batch, seconds in times[name].items())
-             for name in counts}
+    least = {
+        name: min((before[name][batch] + after[name][batch]) / 2 / batch for batch in before[name])
+        for name in counts}
     compute = sum(counts[name] * least[name] for name in counts)
     rate = one["page_in_bytes"] / one["page_in_seconds"] if one["page_in_bytes"] else 0
     missing = max(sum(sizes.values()) - one["resident"], 0)
@@ -93,7 +85,7 @@ def bound(counts, times, sizes, one):
             "rate": rate, "missing": missing}
 
 
-def run(arguments, title, counts, times):
+def run(arguments, title, counts, batches):
     """Bursts after one to get warm, each with its bound."""
     sizes = {name: size for name, size in weights(arguments).items() if name in counts}
     folder = arguments.work / "-".join(counts)
@@ -103,17 +95,22 @@ def run(arguments, title, counts, times):
         if not link.exists():
             link.symlink_to((arguments.models / f"{name}.onnx").resolve())
     budget = int(sum(sizes.values()) / 2)
+    benches = {name: Bench(arguments, name, batches) for name in counts}
+    times = []
     found = burst.measure(
         arguments.stowage, (folder, arguments.work / "cache"), counts, UNITS, budget, [],
-        bursts=arguments.bursts)
+        bursts=arguments.bursts,
+        between=lambda: times.append({name: one.times() for name, one in benches.items()}))
+    for one in benches.values():
+        one.close()
     rows = []
-    for one in found:
-        limits = bound(counts, times, sizes, one)
+    for number, one in enumerate(found):
+        limits = bound(counts, times[number], times[number + 1], sizes, one)
         rows.append({
             "measured": one["makespan"], "mean": one["mean"], **limits,
             "ratio": one["makespan"] / limits["bound"], "paged": one["page_in_bytes"],
             "stall": one["stall"], "run": one["run"], "run_predicted": one["run_predicted"],
-            "plans": one["plans_bytes"], "times": times})
+            "plans": one["plans_bytes"], "times": times[number:number + 2]})
         print(title, json.dumps({key: round(value, 3) for key, value in rows[-1].items()
                                  if isinstance(value, float)}), flush=True)
     return {"title": title, "budget": budget, "weights": sum(sizes.values()), "rows": rows}
@@ -152,15 +149,14 @@ def main():
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     cases = {
-        "vgg": ("VGG-19, 32 requests", {"vgg19": 32}),
-        "mix": ("four networks, 8 requests each", {name: 8 for name in burst.MODELS}),
+        "vgg": ("VGG-19, 32 requests", {"vgg19": 32}, [4, 8, 32]),
+        "mix": ("four networks, 8 requests each", {name: 8 for name in burst.MODELS}, [1, 4, 8]),
     }
     path = RESULTS / "bound.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     for _ in range(arguments.sittings):
-        times = bench(arguments)
-        for case, (title, counts) in cases.items():
-            found = run(arguments, title, counts, times)
+        for case, (title, counts, batches) in cases.items():
+            found = run(arguments, title, counts, batches)
             found["rows"] = results.get(case, {"rows": []})["rows"] + found["rows"]
             results[case] = found
         path.write_text(json.dumps(results, indent=1) + "\n")

@@ -157,15 +157,21 @@ def receive(connections, begin):
     return found, moments
 
 
-def measure(stowage, folders, counts, units, memory, flags, bursts=1, warm=None):
+def measure(stowage, folders, counts, units, memory, flags, bursts=1, warm=None, between=None):
     """A fresh server; a burst to get warm (of the same requests, or of `warm`), then others that
-    count."""
+    count, with a call of `between` before and after each."""
     models, cache = folders
     forget_cached(cache)
     with Server(stowage, models, cache, units, memory, flags) as server:
         wanted = requests(counts)
         server.burst(requests(warm or counts))
-        found = [server.burst(wanted) for _ in range(bursts)]
+        found = []
+        for _ in range(bursts):
+            if between is not None and not found:
+                between()
+            found.append(server.burst(wanted))
+            if between is not None:
+                between()
         peak = server.metric('stowage_memory_peak_bytes{kind="process"}')
     for burst in found:
         burst["peak_bytes"] = peak
@@ -175,33 +181,35 @@ def measure(stowage, folders, counts, units, memory, flags, bursts=1, warm=None)
 def profile(stowage, models, units, samples, folder, again=False):
     """Measures the layers of all networks (`stowage profile`); files by name.
 
-    With `again` what was measured before is measured once more, and the shorter times count: what
-    is longer was interrupted.
+    With `again` they are measured once more. Of several times of a layer the median counts: what a
+    plan is to foretell is the machine as it mostly is.
     """
+    folder = pathlib.Path(folder)
     files = {}
     for name in MODELS:
-        path = pathlib.Path(folder) / f"{name}-{units}-{samples}.json"
-        if again or not path.exists():
+        stem = f"{name}-{units}-{samples}"
+        passes = sorted(folder.glob(f"{stem}-pass*.json"))
+        if again or not passes:
             command = [stowage, "profile", "--model", str(models / f"{name}.onnx"), "--table"]
             command += ["--units", str(units), "--samples", str(samples)]
             text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            found = json.loads(text)
-            if path.exists():
-                known = json.loads(path.read_text())
-                for layer, before in zip(found["layers"], known["layers"], strict=True):
-                    layer["cost_table"]["ms"] = np.minimum(
-                        layer["cost_table"]["ms"], before["cost_table"]["ms"]).tolist()
-            path.write_text(json.dumps(found))
-        files[name] = str(path)
+            passes.append(folder / f"{stem}-pass{len(passes)}.json")
+            passes[-1].write_text(text)
+        known = [json.loads(path.read_text()) for path in passes]
+        for layer, *others in zip(*(one["layers"] for one in known), strict=True):
+            times = [one["cost_table"]["ms"] for one in (layer, *others)]
+            layer["cost_table"]["ms"] = np.median(times, axis=0).tolist()
+        files[name] = str(folder / f"{stem}.json")
+        pathlib.Path(files[name]).write_text(json.dumps(known[0]))
     return files
 
 
-def device(units, link, demand, interference):
+def device(units, link, demand, interference, slowdown=0.0):
     """A device file of this machine, from its measured rates in bytes per second."""
     return {
         "name": "this machine", "source": "measured", "units": units, "page_kb": 64,
         "interference": interference,
-        "link": {"gb_per_s": link / 1e9, "latency_us": 50},
+        "link": {"gb_per_s": link / 1e9, "latency_us": 50, "slowdown": slowdown},
         "demand": {"gb_per_s": demand / 1e9, "fault_us": 0, "faults_per_block": 0, "block_mb": 2,
                    "faults_per_unit": 1, "fault_batch": 1},
         "compute": {"gflops": 1, "gb_per_s": 1, "launch_us": 0, "blocks_per_unit": 1},

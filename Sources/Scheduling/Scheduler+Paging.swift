@@ -18,6 +18,9 @@ struct Kept: Sendable {
 extension Scheduler {
   /// Page-ins that may be under way: one is carried out while the next one waits behind it.
   private static let linkDepth = 2
+  /// How short the page-ins of a batch have to be beside its computing to go before those of one
+  /// that waits for the link: what computes as long as it pages in stands still itself.
+  private static let leastHidden = 0.5
 
   /// Keeps the link busy with the weights that are needed next.
   ///
@@ -29,6 +32,11 @@ extension Scheduler {
     let depth = options.features.contains(.prefetch) ? Self.linkDepth : 1
     let promised = promisedBytes()
     while transfers.count < depth {
+      if let model = fillingModel(), let need = nextNeed(of: model, ahead: true),
+        pageIn(need, leaving: promised, &plan)
+      {
+        continue
+      }
       guard let need = nextNeed(), pageIn(need, leaving: need.isUrgent ? 0 : promised, &plan)
       else { return }
     }
@@ -61,22 +69,54 @@ extension Scheduler {
       let batch = batches[entry.batch]
       if let need = nextNeed(of: batch, start: entry.start, ahead: ahead) { return need }
     }
-    var start = agenda.liveSeconds
     if !ahead && (!running.isEmpty || batches.contains { $0.run == nil }) { return nil }
     for model in agenda.models {
-      var seconds = start
-      for (layer, kernel) in models[model].upcomingKernels.enumerated() {
-        if isMissing(model, kernel) {
-          let isUrgent = batches.isEmpty && seconds == 0
-          return Need(model: model, kernel: kernel, seconds: seconds, isUrgent: isUrgent)
-        }
-        if !ahead { break }
-        seconds += layerSeconds(model, layer, kernel)
-      }
-      start += serviceSeconds(summaries[model])
+      if let need = nextNeed(of: model, ahead: ahead) { return need }
       if !ahead { break }
     }
     return nil
+  }
+
+  /// The first missing kernel of the batch that would be formed of a model on the agenda.
+  private func nextNeed(of model: Int, ahead: Bool) -> Need? {
+    var seconds = agenda.liveSeconds
+    for earlier in agenda.models {
+      if earlier == model { break }
+      seconds += serviceSeconds(summaries[earlier])
+    }
+    for (layer, kernel) in models[model].upcomingKernels.enumerated() {
+      if isMissing(model, kernel) {
+        let isUrgent = batches.isEmpty && seconds == 0
+        return Need(model: model, kernel: kernel, seconds: seconds, isUrgent: isUrgent)
+      }
+      if !ahead { break }
+      seconds += layerSeconds(model, layer, kernel)
+    }
+    return nil
+  }
+
+  /// A waiting model whose weights come in before those of the batch that goes on next: that one
+  /// streams more weights than its computing hides, and the other computes meanwhile.
+  ///
+  /// Johnson's rule, as in `hides`, for a job that has begun. Both are answered in the time of the
+  /// longer instead of one after the other; the batch pays with the page-ins of the other one.
+  private func fillingModel() -> Int? {
+    guard options.features.isSuperset(of: [.order, .prefetch]), let entry = agenda.live.first,
+      entry.tier < 2, !entry.candidate.isStarved
+    else { return nil }
+    let batch = batches[entry.batch]
+    let (compute, transfer) = (batch.remaining, link.seconds(bytes: missingBytes(of: batch)))
+    guard compute < transfer else { return nil }
+    return agenda.models.first { model in
+      let summary = summaries[model]
+      let late = link.seconds(bytes: summary.missing)
+      guard summary.priority == batch.priority, late > 0,
+        late < Self.leastHidden * summary.seconds
+      else { return false }
+      let before = transfer + max(late, summary.seconds)
+      let after = max(late, compute + summary.seconds)
+      return summary.worth * (before - after) > batch.worth * late
+    }
   }
 
   private func isMissing(_ model: Int, _ kernel: Int) -> Bool {

@@ -9,16 +9,20 @@ public struct DeviceProfile: Sendable, Codable {
     public var gigabytesPerSecond: Double
     /// Microseconds before the first byte of each transfer.
     public var latencyMicroseconds: Double
+    /// How much slower layers compute while weights come in: 0.1 for 10 %; not at all when nil.
+    public var slowdown: Double?
 
     enum CodingKeys: String, CodingKey {
+      case slowdown
       case gigabytesPerSecond = "gb_per_s"
       case latencyMicroseconds = "latency_us"
     }
 
     /// A way of bringing weights in.
-    public init(gigabytesPerSecond: Double, latencyMicroseconds: Double) {
+    public init(gigabytesPerSecond: Double, latencyMicroseconds: Double, slowdown: Double? = nil) {
       self.gigabytesPerSecond = gigabytesPerSecond
       self.latencyMicroseconds = latencyMicroseconds
+      self.slowdown = slowdown
     }
   }
 

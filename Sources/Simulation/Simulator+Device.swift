@@ -137,6 +137,7 @@ extension Simulator {
     var seconds = Double(whole) * cost.seconds(batch: batch, units: run.units)
     if rest > 0 { seconds += cost.seconds(batch: rest, units: run.units) }
     if runs.count > 1 { seconds *= 1 + workload.device.interference }
+    if !pageIns.isEmpty { seconds *= 1 + (workload.device.link.slowdown ?? 0) }
     seconds *= 1 + workload.noise * (2 * random.uniform() - 1)
     queue.push(.layerDone(id), at: now + seconds)
   }

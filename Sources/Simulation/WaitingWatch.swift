@@ -41,7 +41,9 @@ struct WaitingWatch {
   /// before each run all memory filled anew over the link at its slowest.
   private static func serviceSeconds(_ profile: ModelProfile, _ workload: Workload) -> Double {
     let piece = SchedulerOptions(units: 1).transferBytes.bytes
-    let slow = (1 + workload.device.interference) * (1 + workload.noise)
+    let slow =
+      (1 + workload.device.interference) * (1 + (workload.device.link.slowdown ?? 0))
+      * (1 + workload.noise)
     var compute = 0.0
     for layer in profile.layers {
       let kernels = (0..<layer.kernelCount).map {

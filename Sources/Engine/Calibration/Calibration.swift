@@ -21,26 +21,45 @@ struct Calibration {
   private static let patience = Duration.seconds(3)
   /// The larger of the two layer batches that are measured; between them times are a line.
   private static let largerBatch = 8
+  /// Passes over all layers, of which the shortest time of each counts: what a machine does besides
+  /// lasts longer than a layer, so that runs one after the other would all meet it.
+  private static let passes = 3
+  /// No pass begins after this long.
+  private static let passLimit = Duration.seconds(4)
 
   /// One cost for each layer, or nil when the shapes are not known before a request comes.
   ///
   /// - Throws: `ModelError`, when a layer cannot run or its weights cannot come in.
   func measure() throws(ModelError) -> [LayerCost]? {
+    let begin = Clock.nanoseconds
     guard program.freeSymbols.isEmpty, program.layers.count == model.layers.count,
       let single = try times(samples: 1)
     else { return nil }
+    var (batches, tables) = ([1], [single])
     let several = min(maximumBatch, Self.largerBatch)
     let total = single.joined().reduce(0, +)
-    guard several > 1, total * Double(several) < Self.patience.inSeconds,
+    if several > 1, total * Double(several) < Self.patience.inSeconds,
       let many = try times(samples: several)
-    else {
-      return single.map { LayerCost(batches: [1], units: Array(1...units), seconds: $0) }
+    {
+      batches.append(several)
+      tables.append(many)
     }
-    return zip(single, many).map { one, more in
+    for _ in 1..<Self.passes
+    where Duration.nanoseconds(Clock.nanoseconds - begin) < Self.passLimit {
+      for (place, batch) in batches.enumerated() {
+        guard let again = try times(samples: batch) else { return nil }
+        tables[place] = Self.shorter(tables[place], again)
+      }
+    }
+    return program.layers.indices.map { layer in
       LayerCost(
-        batches: [1, several], units: Array(1...units),
-        seconds: one.indices.flatMap { [one[$0], more[$0]] })
+        batches: batches, units: Array(1...units),
+        seconds: (0..<units).flatMap { unit in tables.map { $0[layer][unit] } })
     }
+  }
+
+  private static func shorter(_ one: [[Double]], _ other: [[Double]]) -> [[Double]] {
+    zip(one, other).map { zip($0, $1).map(min) }
   }
 
   /// Seconds by layer and then by units, from one unit on.
@@ -61,18 +80,15 @@ struct Calibration {
     return found
   }
 
-  /// The shorter of two runs, after one that does not count: it may make kernels, and touches
-  /// memory for the first time, which can take longer than the layer itself.
+  /// A run, after one that does not count: it may make kernels, finds the weights in no cache, and
+  /// touches memory for the first time, which can take longer than the layer itself.
   private func seconds(
     layer: Int, samples: Int, units: Int, in workspace: any Workspace
   ) throws(ModelError) -> Double {
-    var shortest = Double.infinity
-    for turn in 0...2 {
-      let begin = Clock.nanoseconds
-      try model.run(layer..<layer + 1, samples: 0..<samples, in: workspace, units: units)
-      if turn > 0 { shortest = min(shortest, Double(Clock.nanoseconds - begin) / 1e9) }
-    }
-    return shortest
+    try model.run(layer..<layer + 1, samples: 0..<samples, in: workspace, units: units)
+    let begin = Clock.nanoseconds
+    try model.run(layer..<layer + 1, samples: 0..<samples, in: workspace, units: units)
+    return Double(Clock.nanoseconds - begin) / 1e9
   }
 
   /// Memory with zeros as inputs; nil when an input's shape or type keeps it from being made.
