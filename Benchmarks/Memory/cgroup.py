@@ -1,4 +1,5 @@
-"""A memory limit on a process and what it used, by cgroup version 1 or 2 (needs root)."""
+"""Limits on the memory and the disk of a process, and what it used, by cgroup version 1 or 2 (needs
+root)."""
 
 import os
 import pathlib
@@ -9,13 +10,35 @@ V1 = pathlib.Path("/sys/fs/cgroup/memory")
 V2 = pathlib.Path("/sys/fs/cgroup")
 
 
-class MemoryLimit:
-    """A control group of its own; put a process in with `preexec_fn=limit.enter`."""
+def disk(path):
+    """The disk of a file as major:minor; of a partition the whole one."""
+    number = os.stat(path).st_dev
+    device = pathlib.Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve()
+    if (device / "partition").exists():
+        device = device.parent
+    return (device / "dev").read_text().strip()
 
-    def __init__(self, name, limit):
+
+class MemoryLimit:
+    """A control group of its own; put a process in with `preexec_fn=limit.enter`.
+
+    With `reads`, a file and bytes per second, it also reads no faster from the disk of that file.
+    """
+
+    def __init__(self, name, limit, reads=None):
         self.old = V1.is_dir()
         self.folder = (V1 if self.old else V2) / f"{name}-{os.getpid()}-{time.monotonic_ns()}"
         self.folder.mkdir()
+        self.folders = [self.folder]
+        if reads is not None:
+            path, rate = reads
+            if self.old:
+                self.folders.append(V1.parent / "blkio" / self.folder.name)
+                self.folders[1].mkdir()
+                file, line = "blkio.throttle.read_bps_device", f"{disk(path)} {rate}"
+            else:
+                file, line = "io.max", f"{disk(path)} rbps={rate}"
+            (self.folders[-1] / file).write_text(line)
         self.limit_file = "memory.limit_in_bytes" if self.old else "memory.max"
         if limit is not None:
             self.write(self.limit_file, limit)
@@ -29,7 +52,8 @@ class MemoryLimit:
         return int((self.folder / file).read_text())
 
     def enter(self):
-        self.write("cgroup.procs", os.getpid())
+        for folder in self.folders:
+            (folder / "cgroup.procs").write_text(str(os.getpid()))
 
     @property
     def used(self):
@@ -51,12 +75,13 @@ class MemoryLimit:
         return 0
 
     def remove(self):
-        for _ in range(50):
-            try:
-                self.folder.rmdir()
-                return
-            except OSError:
-                time.sleep(0.1)
+        for folder in self.folders:
+            for _ in range(50):
+                try:
+                    folder.rmdir()
+                    break
+                except OSError:
+                    time.sleep(0.1)
 
 
 def bytes_read(pid):

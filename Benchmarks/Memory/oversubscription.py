@@ -6,10 +6,11 @@ repetition; page caches are dropped before each run, so everything read is charg
 
     python3 Benchmarks/Memory/oversubscription.py --stowage PATH --work FOLDER
         [--limits 100 75 50 35 25] [--streams round-robin zipf] [--systems ...] [--repeat 3]
-        [--append]
+        [--disk-rate MB] [--append]
 
 FOLDER keeps the networks (made once, seeded random weights) and the packed files. Cells go to
-Benchmarks/Results/oversubscription.json as they come; --append adds to those that are there. The
+Benchmarks/Results/oversubscription.json as they come; --append adds to those that are there. With
+--disk-rate the group reads no more than so many MB/s: a disk of which nobody has cached anything. The
 table goes to standard output, pictures to Benchmarks/Results/oversubscription{,-memory}.png.
 """
 
@@ -224,7 +225,8 @@ def run_cell(arguments, system, percent, kind, expected, image):
         "give_up_after": arguments.give_up_after,
     }
     forget_cached(arguments.work)
-    limit = MemoryLimit("stowage-benchmark", bytes_limit)
+    reads = arguments.disk_rate and (arguments.work, arguments.disk_rate * 1_000_000)
+    limit = MemoryLimit("stowage-benchmark", bytes_limit, reads)
     kind_of_system, detail = SYSTEMS[system]
     try:
         if kind_of_system == "stowage":
@@ -233,7 +235,7 @@ def run_cell(arguments, system, percent, kind, expected, image):
             outcome, watch, ready = run_peer(arguments, detail, limit, job)
         cell = {
             "system": system, "percent": percent, "stream": kind, "ready_s": ready,
-            "killed": limit.kills, "peak_bytes": limit.peak, "limit_bytes": bytes_limit,
+            "disk_rate": arguments.disk_rate, "killed": limit.kills, "peak_bytes": limit.peak, "limit_bytes": bytes_limit,
             "resident_peak_bytes": max((taken for _, _, taken in watch.points), default=0),
             "memory": watch.points[:: max(1, len(watch.points) // 100)],
         }
@@ -318,6 +320,7 @@ def main():
     parser.add_argument("--requests", type=int, default=64)
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--give-up-after", type=float, default=60, help="seconds for one stream")
+    parser.add_argument("--disk-rate", type=int, help="the most MB/s read from the disk")
     parser.add_argument("--name", default="oversubscription", help="name of the result files")
     parser.add_argument("--append", action="store_true", help="add to the cells that are there")
     arguments = parser.parse_args()
