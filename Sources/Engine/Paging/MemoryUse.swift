@@ -13,7 +13,7 @@ import Vocabulary
 /// gets less.
 final class MemoryUse: Sendable {
   /// Bytes beside the budget that a process takes for its code, whatever it serves.
-  private static let code = 32 << 20
+  private static let code = 16 << 20
   /// What requests and kernels may take between two measurements, as a part of the budget.
   private static let slackPart = 16
   /// Measurements that count: the largest of them, so that plans do not change with each request.
