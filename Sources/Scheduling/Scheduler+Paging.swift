@@ -18,6 +18,8 @@ struct Kept: Sendable {
 extension Scheduler {
   /// Page-ins that may be under way: one is carried out while the next one waits behind it.
   private static let linkDepth = 2
+  /// Small page-ins that may be under way together.
+  private static let gatheredDepth = 64
   /// How short the page-ins of a batch have to be beside its computing to go before those of one
   /// that waits for the link: what computes as long as it pages in stands still itself.
   private static let leastHidden = 0.5
@@ -29,9 +31,8 @@ extension Scheduler {
   /// never costs a page that would have to come back sooner.
   mutating func feedLink(at now: Instant, _ plan: inout Plan) {
     guard budget != nil else { return }
-    let depth = options.features.contains(.prefetch) ? Self.linkDepth : 1
     let promised = promisedBytes()
-    while transfers.count < depth {
+    while hasLinkRoom {
       if let model = fillingModel(), let need = nextNeed(of: model, ahead: true),
         pageIn(need, leaving: promised, &plan)
       {
@@ -40,6 +41,12 @@ extension Scheduler {
       guard let need = nextNeed(), pageIn(need, leaving: need.isUrgent ? 0 : promised, &plan)
       else { return }
     }
+  }
+
+  private var hasLinkRoom: Bool {
+    guard options.features.contains(.prefetch) else { return transfers.isEmpty }
+    return transfers.count < Self.linkDepth
+      || inFlightBytes < options.gatheredBytes.bytes && transfers.count < Self.gatheredDepth
   }
 
   /// Bytes that the batch which goes on next will set aside for its run beyond what it holds now.

@@ -48,6 +48,9 @@ public struct SchedulerOptions: Sendable {
   public var frameBytes: ByteCount
   /// The most bytes of one page-in, so that a more urgent one never waits long.
   public var transferBytes: ByteCount
+  /// Page-ins that together are no larger than this are all handed out at once, for a device that
+  /// carries them out together; beyond it one is carried out while one waits.
+  public var gatheredBytes: ByteCount
   /// Bytes per second of page-ins, until they are measured.
   public var linkRate: Double
   /// Time of a page-in before its first byte, until it is measured.
@@ -68,7 +71,7 @@ public struct SchedulerOptions: Sendable {
   public init(
     units: Int, executors: Int = 1, budget: ByteCount? = nil,
     pageBytes: ByteCount = ByteCount(64 << 10), frameBytes: ByteCount = .zero,
-    transferBytes: ByteCount = .mebibytes(16),
+    transferBytes: ByteCount = .mebibytes(16), gatheredBytes: ByteCount = .zero,
     linkRate: Double = 2e9, linkLatency: Duration = .microseconds(30),
     minimumRun: Duration = .microseconds(500), maximumRun: Duration = .milliseconds(20),
     starvationBound: Duration = .seconds(5),
@@ -80,6 +83,7 @@ public struct SchedulerOptions: Sendable {
     self.pageBytes = pageBytes
     self.frameBytes = frameBytes
     self.transferBytes = transferBytes
+    self.gatheredBytes = gatheredBytes
     self.linkRate = linkRate
     self.linkLatency = linkLatency
     self.minimumRun = minimumRun

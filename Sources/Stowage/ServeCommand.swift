@@ -132,7 +132,8 @@ struct ServeCommand: ParsableCommand {
         ?? Scheduler(
           SchedulerOptions(
             units: units, executors: executors, budget: budget,
-            frameBytes: ByteCount(PageFrames.frameBytes))),
+            frameBytes: ByteCount(PageFrames.frameBytes),
+            gatheredBytes: ByteCount(Limits.gatheredPageInBytes))),
       registry: registry, logger: logger)
   }
 

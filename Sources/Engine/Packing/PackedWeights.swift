@@ -166,17 +166,34 @@ final class PackedWeights: WeightStore {
   ///
   /// - Throws: `ModelError`, when the file was cut short, cannot be read, or was changed.
   func pageIn(layer: Int, bytes: Range<Int>) throws(ModelError) {
-    for range in ranges(layer, bytes) {
+    try pageIn([(layer: layer, bytes: bytes)])
+  }
+
+  /// Brings pieces of several layers into memory; what lies side by side is read at once.
+  ///
+  /// - Throws: `ModelError`, when the file was cut short, cannot be read, or was changed: then none
+  ///   of them count as being there.
+  func pageIn(_ pieces: [(layer: Int, bytes: Range<Int>)]) throws(ModelError) {
+    var pending = pieces.flatMap { ranges($0.layer, $0.bytes) }[...]
+    while let first = pending.popFirst() {
+      var together = [first]
+      while let next = pending.first, next.lowerBound == together[together.count - 1].upperBound {
+        together.append(next)
+        pending.removeFirst()
+      }
       let before = file.version
-      try memory.pageIn(range)
+      try memory.pageIn(together)
+      let end = together[together.count - 1].upperBound
       try check(
-        range.lowerBound / PackedTable.pageBytes..<range.upperBound / PackedTable.pageBytes,
-        before, file.version)
+        first.lowerBound / PackedTable.pageBytes..<end / PackedTable.pageBytes, before,
+        file.version)
     }
     state.withLock { state in
-      let there = state.resident[layer] ?? 0
-      // Behind a page-in that failed there may be others, which count for nothing then.
-      if bytes.lowerBound <= there { state.resident[layer] = max(bytes.upperBound, there) }
+      for (layer, bytes) in pieces {
+        let there = state.resident[layer] ?? 0
+        // Behind a page-in that failed there may be others, which count for nothing then.
+        if bytes.lowerBound <= there { state.resident[layer] = max(bytes.upperBound, there) }
+      }
     }
   }
 

@@ -83,16 +83,20 @@ final class WeightMemory: @unchecked Sendable {
     if end > begin { madvise(base + begin, end - begin, MADV_HUGEPAGE) }
   }
 
-  /// Brings bytes into memory.
+  /// Brings bytes into memory: ranges of several layers, each of which begins where the one before
+  /// ends.
   ///
   /// - Throws: `ModelError`, when the file is shorter than it was or cannot be read.
-  func pageIn(_ range: Range<Int>) throws(ModelError) {
+  func pageIn(_ ranges: [Range<Int>]) throws(ModelError) {
+    guard let first = ranges.first, let last = ranges.last else { return }
+    let whole = first.lowerBound..<last.upperBound
     switch source {
-    case .mapping: try populate(range)
+    case .mapping: try populate(whole)
     case .read(let frames):
-      var emptyFrames = Self.frames(in: range)[...]
-      for start in stride(from: range.lowerBound, to: range.upperBound, by: Self.readBytes) {
-        let piece = start..<min(start + Self.readBytes, range.upperBound)
+      // A frame is of one layer, so that it can go when the layer goes.
+      var emptyFrames = ranges.flatMap(Self.frames)[...]
+      for start in stride(from: whole.lowerBound, to: whole.upperBound, by: Self.readBytes) {
+        let piece = start..<min(start + Self.readBytes, whole.upperBound)
         while let frame = emptyFrames.first, frame < piece.upperBound {
           frames.give(to: base + frame)
           emptyFrames.removeFirst()

@@ -149,6 +149,40 @@ struct PackedWeightsTests {
     #expect(!weights.isResident(1..<2))
   }
 
+  @Test("Pieces of several layers come in together, whether they lie side by side or not")
+  func together() throws {
+    let folder = try Folder()
+    _ = try pack(folder.file)
+    let weights = try open(folder.file)
+    let (page, sizes) = (PackedTable.pageBytes, (0...1).map { weights.byteCount(layer: $0) })
+    try weights.pageIn([(layer: 0, bytes: 0..<page), (layer: 1, bytes: 0..<page)])
+    #expect(!weights.isResident(0..<1) && !weights.isResident(1..<2))
+    try weights.pageIn([(layer: 1, bytes: page..<sizes[1]), (layer: 0, bytes: page..<sizes[0])])
+    #expect(weights.isResident(0..<2))
+    for constant in constants {
+      let place = try weights.place(
+        layer: constant.layer, name: constant.name, byteCount: constant.bytes.count
+      ) { _ in }
+      let found = Array(UnsafeRawBufferPointer(start: place, count: constant.bytes.count))
+      #expect(found == constant.bytes)
+    }
+  }
+
+  @Test("Of pieces that come in together none counts when one of them is damaged")
+  func damageTogether() throws {
+    let folder = try Folder()
+    _ = try pack(folder.file)
+    let (descriptor, reader) = (Glibc.open(folder.file, O_RDWR), try open(folder.file))
+    var byte = constants[2].bytes[5] ^ 1
+    let offset = try #require(reader.ranges(1, 0..<1).first).lowerBound + 5
+    #expect(pwrite(descriptor, &byte, 1, offset) == 1)
+    close(descriptor)
+    let weights = try open(folder.file)
+    let pieces = (0...1).map { (layer: $0, bytes: 0..<weights.byteCount(layer: $0)) }
+    #expect(throws: ModelError.self) { try weights.pageIn(pieces) }
+    #expect(!weights.isResident(0..<1) && !weights.isResident(1..<2))
+  }
+
   @Test("A file that was cut short while it is open is an error, not a signal")
   func truncation() throws {
     let folder = try Folder()
