@@ -103,3 +103,80 @@ def quantized_conv(g):
 @rule(0.7)
 def quantize_dynamically(g):
     g.add_all("DynamicQuantizeLinear", [g.pick(FLOAT, low=1)], 3)
+
+
+def real(g, y, scale, zero):
+    return g.add("DequantizeLinear", [y, scale, zero])
+
+
+def quantized_again(g, z):
+    """In a step that holds the values, and what it stands for."""
+    largest = float(max(np.abs(array).max() for array in z.arrays)) or 1.0
+    dtype = g.choose([np.uint8, np.int8])
+    scale = g.constant(np.float32(largest * g.random.uniform(0.7, 1.2) / 120))
+    zero = g.constant(np.asarray(g.integer(-9, 9) if dtype == np.int8 else g.integer(115, 140), dtype))
+    return g.add("QuantizeLinear", [z, scale, zero]), scale, zero
+
+
+@rule(2)
+def quantized_layers(g):
+    """A convolution with scales for each channel, and what quantising tools let follow it."""
+    x = g.pick(FLOAT, low=3, high=5)
+    if g.opset < 13:
+        raise Rejected
+    a = real(g, *quantized(g, x))
+    channels, outputs = x.shape[1], g.choose([1, 3, 4, 8, 16, 20])
+    groups = g.choose([size for size in (1, 2, 4, channels) if channels % size == 0])
+    outputs = max(groups, outputs // groups * groups)
+    given = window(g, x.shape[2:])
+    shape = [outputs, channels // groups] + given["kernel_shape"]
+    dtype = g.choose([np.int8, np.int8, np.uint8])
+    w = g.weight(shape, dtype, low=-100 if dtype == np.int8 else 0, high=100)
+    scales = g.weight([outputs], low=0.002, high=0.02)
+    zeros = g.weight([outputs], dtype, low=0, high=1 if dtype == np.int8 else 90)
+    operands = [a, g.add("DequantizeLinear", [w, scales, zeros], axis=0)]
+    if g.chance(0.6):
+        operands.append(g.weight([outputs]))
+    y = g.add("Conv", operands, group=groups, **given)
+    for _ in range(g.integer(1, 3)):
+        kind = g.integer(0, 7)
+        if kind == 0:
+            y = g.add("Relu", [y])
+        elif kind == 1:
+            y = g.add(g.choose(["Sigmoid", "Tanh", "LeakyRelu", "HardSwish"]), [y])
+        elif kind == 2 and y.rank > 2:
+            y = g.add("GlobalAveragePool", [y])
+        elif kind == 3:
+            z = real(g, *quantized_again(g, y))
+            y = g.add(g.choose(["Add", "Mul"]), [z, real(g, *quantized_again(g, z))])
+        elif kind == 4:
+            z = real(g, *quantized_again(g, y))
+            y = g.add("Concat", [z, real(g, *quantized_again(g, z))], axis=1)
+        elif kind == 5 and y.rank > 2:
+            y = g.add("MaxPool", [y], kernel_shape=[1] * (y.rank - 2))
+        else:
+            y = g.add("Flatten", [y])
+            break
+        y = real(g, *quantized_again(g, y))
+
+
+@rule(1)
+def quantized_rows(g):
+    """A product with transposed weights, and one with weights for activations as they come."""
+    x = g.pick(FLOAT, low=2, high=3)
+    columns = g.integer(1, 20)
+    if g.chance(0.5) and x.rank == 2 and g.opset >= 13:
+        w = g.weight([columns, x.shape[-1]], np.int8, low=-100, high=100)
+        scales = g.weight([columns], low=0.002, high=0.02)
+        zeros = g.constant(np.zeros([columns], np.int8))
+        w = g.add("DequantizeLinear", [w, scales, zeros], axis=0)
+        y = g.add("Gemm", [real(g, *quantized(g, x)), w, g.weight([columns])], transB=1)
+        quantized_again(g, y)
+        return
+    steps, scale, zero = g.add_all("DynamicQuantizeLinear", [x], 3)
+    dtype = g.choose([np.int8, np.uint8])
+    w, w_scale, w_zero = constants(g, [x.shape[-1], columns], dtype)
+    sums = g.add("MatMulInteger", [steps, w, zero, w_zero])
+    y = g.add("Mul", [g.add("Cast", [sums], to=1), g.add("Mul", [scale, w_scale])])
+    if g.chance(0.5):
+        g.add("Add", [y, g.weight([columns])])

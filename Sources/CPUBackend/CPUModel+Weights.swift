@@ -5,24 +5,27 @@ import Vocabulary
 
 extension CPUModel {
   /// A constant in the form that a kernel reads, made when it is asked for first.
+  ///
+  /// - Parameter variant: Tells tensors apart that are made of the same constant.
   func packedWeight(
-    _ tensor: Tensor, _ id: ValueID, as form: MemoryDescriptor, layer: Int
+    _ tensor: Tensor, _ id: ValueID, as form: MemoryDescriptor, layer: Int, variant: String = ""
   ) throws(ModelError) -> WeightPointer {
     var strides = [Int](repeating: 1, count: tensor.shape.count)
     for axis in tensor.shape.indices.dropLast().reversed() {
       strides[axis] = strides[axis + 1] * tensor.shape[axis + 1]
     }
     return try packedWeight(
-      tensor, id, shape: tensor.shape, strides: strides, as: form, layer: layer)
+      tensor, id, shape: tensor.shape, strides: strides, as: form, layer: layer, variant: variant)
   }
 
   /// As above, for elements that lie with these strides.
   func packedWeight(
     _ tensor: Tensor, _ id: ValueID, shape: [Int], strides: [Int], as form: MemoryDescriptor,
-    layer: Int
+    layer: Int, variant: String = ""
   ) throws(ModelError) -> WeightPointer {
     let place = try weights.place(
-      layer: layer, name: "\(id.index) \(strides) \(form.fingerprint)", byteCount: form.byteCount
+      layer: layer, name: "\(id.index) \(strides) \(form.fingerprint)\(variant)",
+      byteCount: form.byteCount
     ) { (target) throws(ModelError) in
       guard let from = MemoryDescriptor(shape, tensor.type, strides: strides),
         let primitive = Primitive.copy(from, form)
@@ -55,7 +58,7 @@ extension CPUModel {
 
   /// Keeps the memory that packing takes to that of one constant; once the model is served, others
   /// may be reading.
-  private func letGoWhileLoading(_ tensor: Tensor) {
+  func letGoWhileLoading(_ tensor: Tensor) {
     if isLoading { tensor.storage.letGo() }
   }
 

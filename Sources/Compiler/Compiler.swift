@@ -27,14 +27,13 @@ public struct CompileOptions: Sendable {
     public static let layerFusion = Passes(rawValue: 1 << 6)
     /// Lets transpositions meet and cancel out.
     public static let transposeSinking = Passes(rawValue: 1 << 7)
-    /// Makes integer operators of real ones between quantisation nodes: for backends that have
-    /// integer kernels, and so not among `all`.
+    /// Makes integer operators of real ones between quantisation nodes.
     public static let quantization = Passes(rawValue: 1 << 8)
 
     /// Everything that is of use to every backend.
     public static let all: Passes = [
       .constantFolding, .simplification, .convolutionFolding, .activationPatterns,
-      .normalizationPatterns, .attention, .layerFusion, .transposeSinking,
+      .normalizationPatterns, .attention, .layerFusion, .transposeSinking, .quantization,
     ]
   }
 
@@ -63,6 +62,7 @@ public enum Compiler {
   public static func compile(
     _ graph: Graph, options: CompileOptions = CompileOptions()
   ) throws(ModelError) -> Program {
+    let graph = VendorOperators.expand(graph)
     try checkOperators(graph)
     guard options.batches else { return try compileWhole(graph, "batching is off", options) }
     do {

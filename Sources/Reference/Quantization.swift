@@ -53,7 +53,7 @@ extension Reference {
     }
   }
 
-  private static func saturated(
+  static func saturated(
     _ value: Double, _ zero: Double, _ range: ClosedRange<Double>
   ) -> Double {
     let shifted = value.rounded(.toNearestOrEven) + zero
@@ -106,7 +106,7 @@ extension Reference {
   }
 
   /// A tensor less its zero point, which is one number or one for each slice of an axis.
-  private static func centred(
+  static func centred(
     _ x: Tensor, _ zero: Tensor?, axis: Int, _ call: Call
   ) throws(ModelError) -> Tensor {
     var values = x.reals()
@@ -117,7 +117,7 @@ extension Reference {
   }
 
   /// A parameter repeated for every element: one number, one per slice, or one per line.
-  private static func alongAxis(
+  static func alongAxis(
     _ parameter: Tensor, _ x: Tensor, axis: Int, _ call: Call
   ) throws(ModelError) -> [Double] {
     let values = parameter.reals()
@@ -133,7 +133,7 @@ extension Reference {
     return Broadcasting.sources(of: parameter.shape, in: x.shape).map { values[$0] }
   }
 
-  @Sendable private static func integerProduct(_ call: Call) throws(ModelError) -> [Tensor?] {
+  @Sendable static func integerProduct(_ call: Call) throws(ModelError) -> [Tensor?] {
     let (a, b) = (try call.input(0), try call.input(1))
     let first = try centred(a, call.optional(2), axis: max(0, a.shape.count - 2), call)
     let second = try centred(b, call.optional(3), axis: max(0, b.shape.count - 1), call)

@@ -67,8 +67,8 @@ public enum Reference {
     for family in [
       elementwise, activations, comparisons, shaping, slicing, joining, convolutions, pooling,
       normalisations, products, reductions, creations, casts, fused, attentions, quantization,
-      control, scattering, selection, einsums, recurrent, resizing, losses, sampling,
-      transposedConvolutions, detection, signals, texts, stateSpaces, training, learning,
+      fusedQuantization, control, scattering, selection, einsums, recurrent, resizing, losses,
+      sampling, transposedConvolutions, detection, signals, texts, stateSpaces, training, learning,
     ] { table.merge(family) { _, new in new } }
     return table
   }()

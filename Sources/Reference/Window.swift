@@ -62,7 +62,7 @@ public struct Window: Sendable {
   }
 
   /// The same window with leading axes of size 1, so that three axes always do.
-  var threeAxes: Window {
+  public var threeAxes: Window {
     var copy = self
     while copy.kernel.count < 3 {
       copy.kernel.insert(1, at: 0)

@@ -219,7 +219,7 @@ extension GraphMaker {
   }
 
   /// A node with several outputs.
-  fileprivate mutating func nodes(
+  mutating func nodes(
     _ operation: String, _ inputs: [ValueID], _ attributes: [String: Attribute], count: Int
   ) -> [ValueID] {
     let first = node(operation, inputs, attributes)

@@ -11,6 +11,8 @@ struct ConvolutionWay {
   var type: ElementType = .float32
   var outputType: ElementType = .float32
   var algorithm: dnnl_alg_kind_t = dnnl_convolution_direct
+  /// The type of the weights, where it is another one.
+  var weightType: ElementType?
 }
 
 /// A convolution for some samples, ready to be made in one of several ways.
@@ -85,7 +87,7 @@ struct ConvolutionShape {
     guard
       let from = MemoryDescriptor([samples] + input.dropFirst(), way.type, way.source),
       let to = MemoryDescriptor([samples] + output.dropFirst(), way.outputType, way.destination),
-      let weights = pinned ?? MemoryDescriptor.any(weights, way.type),
+      let weights = pinned ?? MemoryDescriptor.any(weights, way.weightType ?? way.type),
       let bias = MemoryDescriptor([channels], .float32, .plain)
     else { return nil }
     var (x, w, b, y) = (from.raw, weights.raw, bias.raw, to.raw)

@@ -150,7 +150,7 @@ extension Lowering {
   /// Whether the weights have the same form for every number of units: oneDNN cuts the tiles of
   /// minimal filtering by threads, and may choose otherwise for matrix units; a batch may run on
   /// fewer units than the model was loaded for.
-  private func takesEveryUnitCount(
+  func takesEveryUnitCount(
     _ shape: ConvolutionShape, _ way: ConvolutionWay, _ weights: MemoryDescriptor,
     _ implementation: String
   ) -> Bool {

@@ -7,10 +7,17 @@ import Vocabulary
 extension Lowering {
   /// Pools over windows and over whole planes, in the layout of their input.
   mutating func lowerPool(_ node: Node) throws(ModelError) -> Bool {
-    guard let x = node.inputs[0], let y = node.outputs[0], try type(x) == .float32,
-      node.outputs.count == 1 || node.outputs[1] == nil
-    else { return false }
-    let (input, output) = (try shape(x), try shape(y))
+    guard let x = node.inputs[0], try type(x) == .float32 else { return false }
+    return try lowerPool(node, from: home(x))
+  }
+
+  /// - Parameter source: Holds the input in the layout and type in which the pool is made.
+  mutating func lowerPool(_ node: Node, from source: Int) throws(ModelError) -> Bool {
+    guard let y = node.outputs[0], node.outputs.count == 1 || node.outputs[1] == nil else {
+      return false
+    }
+    let (input, type, layout) = forms[source]
+    let output = try shape(y)
     guard (3...5).contains(input.count) else { return false }
     guard let (window, after) = try poolWindow(node, input, output) else { return false }
     let algorithm =
@@ -20,7 +27,6 @@ extension Lowering {
         node.int("count_include_pad", default: 0) != 0
           ? dnnl_pooling_avg_include_padding : dnnl_pooling_avg_exclude_padding
       }
-    let (_, type, layout) = try forms[home(x)]
     guard let from = MemoryDescriptor(input, type, layout),
       let to = MemoryDescriptor(output, type, layout)
     else { return false }
@@ -34,7 +40,6 @@ extension Lowering {
         after.map(Int64.init)) == dnnl_success,
       let primitive = Primitive(operation)
     else { return false }
-    let source = try value(x, layout, type)
     let buffer = try makeBuffer(y, layout, type)
     append(
       primitive,

@@ -261,7 +261,8 @@ struct Lowering {
   }
 
   private mutating func lowerNatively(_ node: Node) throws(ModelError) -> Bool {
-    switch node.operation {
+    if let isDone = try lowerQuantized(node) { return isDone }
+    return switch node.operation {
     case "Conv", "FusedConv": try lowerConvolution(node)
     case "Gemm", "FusedGemm": try lowerGemm(node)
     case "MatMul", "FusedMatMul": try lowerMatMul(node)

@@ -24,6 +24,15 @@ enum OneDNN {
     return dnnl_get_effective_cpu_isa().rawValue & needed == needed
   }()
 
+  /// Whether the processor sums products of 8-bit integers without losing any (VNNI): kernels for
+  /// others add pairs of them in 16 bits, which overflow.
+  static let sumsExactly: Bool = {
+    let found = dnnl_get_effective_cpu_isa().rawValue
+    return [dnnl_cpu_isa_avx512_core_vnni, dnnl_cpu_isa_avx2_vnni].contains {
+      found & $0.rawValue == $0.rawValue
+    }
+  }()
+
   private typealias SetThreads = @convention(c) (Int32) -> Void
 
   /// oneDNN brings OpenMP along; the function is found where it was loaded.
@@ -75,6 +84,16 @@ struct PostOperations {
   /// Adds to what the destination holds instead of replacing it.
   var addsToDestination = false
   var activation: Activation?
+  var quantization: Quantization?
+}
+
+/// How a kernel for 8-bit integers makes its result of exact sums.
+struct Quantization {
+  /// What sums are multiplied by: one number, or one for each channel.
+  var scales: [Float]
+  /// The zero point of the input, and what is added to the rounded result.
+  var sourceZero: Int32
+  var destinationZero: Int32
 }
 
 /// A function of one number that oneDNN knows.
@@ -199,6 +218,12 @@ final class Primitive: @unchecked Sendable {
     var attributes: dnnl_primitive_attr_t?
     guard dnnl_primitive_attr_create(&attributes) == dnnl_success else { return nil }
     dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user)
+    if let quantization = post.quantization {
+      guard set(quantization, attributes) else {
+        dnnl_primitive_attr_destroy(attributes)
+        return nil
+      }
+    }
     var operations: dnnl_post_ops_t?
     dnnl_post_ops_create(&operations)
     defer { dnnl_post_ops_destroy(operations) }
@@ -209,5 +234,20 @@ final class Primitive: @unchecked Sendable {
     }
     dnnl_primitive_attr_set_post_ops(attributes, operations)
     return attributes
+  }
+
+  private static func set(
+    _ quantization: Quantization, _ attributes: dnnl_primitive_attr_t?
+  ) -> Bool {
+    let scales = quantization.scales
+    let mask: Int32 = scales.count > 1 ? 1 << 1 : 0
+    var status = dnnl_primitive_attr_set_output_scales(
+      attributes, Int64(scales.count), mask, scales)
+    for (argument, zero) in [
+      (DNNL.source, quantization.sourceZero), (DNNL.destination, quantization.destinationZero),
+    ] where status == dnnl_success && zero != 0 {
+      status = dnnl_primitive_attr_set_zero_points(attributes, argument, 1, 0, [zero])
+    }
+    return status == dnnl_success
   }
 }

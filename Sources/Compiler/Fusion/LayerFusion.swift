@@ -110,7 +110,7 @@ enum LayerFusion {
   }
 
   /// The attributes that stand for an activation, or nil when the node is none.
-  private static func activation(_ node: Node, _ rewriter: Rewriter) -> [String: Attribute]? {
+  static func activation(_ node: Node, _ rewriter: Rewriter) -> [String: Attribute]? {
     if node.domain == "stowage" {
       return node.operation == "Silu" ? ["activation": .string("Silu")] : nil
     }

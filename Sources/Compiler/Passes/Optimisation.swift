@@ -35,7 +35,8 @@ enum Optimisation {
   ) throws(ModelError) {
     var passes = passes
     if passes.contains(.quantization) {
-      QuantizationFolding.run(&graph)
+      let facts = try ShapeInference.infer(graph)
+      QuantizationFolding.run(&graph, facts: facts)
       passes.remove(.quantization)
       try beforeBatching(&graph, passes)
     }

@@ -41,4 +41,38 @@ extension ShapeRules {
   static func matMulInteger(_ facts: inout NodeFacts) throws(ModelError) {
     facts.set(0, .int32, try matMulShape(facts, facts.shape(0), facts.shape(1)))
   }
+
+  /// What folding makes of real operators between quantisation nodes.
+  static let foldedQuantization: [String: ShapeRule] = [
+    "QuantizedConv": quantizedConvOrReal, "QuantizedMatMul": foldedProduct,
+    "QuantizedAdd": foldedPair, "QuantizedMul": foldedPair,
+    "QuantizedGlobalAveragePool": { (facts) throws(ModelError) in
+      try globalPool(&facts)
+      facts.set(0, facts.type(4), facts.outputs.first?.shape)
+    },
+    "Lookup": { (facts) throws(ModelError) in facts.set(0, facts.type(1), facts.shape(0)) },
+    "ScaledMatMulInteger": { (facts) throws(ModelError) in
+      facts.set(0, .float32, try matMulShape(facts, facts.shape(0), facts.shape(1)))
+    },
+  ]
+
+  private static func quantizedConvOrReal(_ facts: inout NodeFacts) throws(ModelError) {
+    try quantizedConv(&facts)
+    facts.set(0, facts.has(7) ? facts.type(7) : .float32, facts.outputs.first?.shape)
+  }
+
+  private static func foldedProduct(_ facts: inout NodeFacts) throws(ModelError) {
+    var right = facts.shape(3)
+    if facts.node.int("transB", default: 0) != 0 { right?.reverse() }
+    facts.set(
+      0, facts.has(7) ? facts.type(7) : .float32, try matMulShape(facts, facts.shape(0), right))
+  }
+
+  private static func foldedPair(_ facts: inout NodeFacts) throws(ModelError) {
+    guard let left = facts.shape(0), let right = facts.shape(3) else {
+      facts.set(0, facts.type(7), nil)
+      return
+    }
+    facts.set(0, facts.type(7), try facts.broadcast(left, right))
+  }
 }

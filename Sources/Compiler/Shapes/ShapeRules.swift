@@ -45,5 +45,5 @@ enum ShapeRules {
   static let fused: [String: ShapeRule] = [
     "FusedConv": conv, "FusedGemm": gemm, "FusedMatMul": matMul, "Attention": fusedAttention,
     "FusedBatchNormalization": batchNormalization, "Silu": sameAsFirst,
-  ]
+  ].merging(foldedQuantization) { first, _ in first }
 }
