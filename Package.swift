@@ -23,6 +23,18 @@ let strict: [SwiftSetting] = [
     strict + [.unsafeFlags(["-Ounchecked"], .when(configuration: .release))]
 #endif
 
+/// Where another oneDNN than the system's is installed (Documentation/OneDNN.md).
+let oneDNN = Context.environment["STOWAGE_ONEDNN"]
+let oneDNNHeaders: [CSetting] = oneDNN.map { [.unsafeFlags(["-I\($0)/include"])] } ?? []
+let oneDNNLibrary: [LinkerSetting] =
+  oneDNN.map { folder in
+    // By its path, so that the system's is not found first.
+    [.unsafeFlags(["\(folder)/lib/libdnnl.so", "-Xlinker", "-rpath", "-Xlinker", "\(folder)/lib"])]
+  } ?? [.linkedLibrary("dnnl")]
+/// Swift reads the headers, too, through those of `COneDNN`.
+let oneDNNImport: [SwiftSetting] =
+  oneDNN.map { [.unsafeFlags(["-Xcc", "-I\($0)/include"])] } ?? []
+
 let package = Package(
   name: "Stowage",
   products: [.executable(name: "stowage", targets: ["Stowage"])],
@@ -90,7 +102,7 @@ let package = Package(
       dependencies: [
         "Backend", "Compiler", "Models", "Reference", "Threads", "Vocabulary", "COneDNN", "CLinux",
       ],
-      swiftSettings: kernels),
+      swiftSettings: kernels + oneDNNImport),
     .target(
       name: "ReferenceBackend",
       dependencies: ["Backend", "Compiler", "Models", "Reference", "Vocabulary"],
@@ -122,7 +134,9 @@ let package = Package(
     // C libraries and the few calls that Swift cannot make itself.
     .target(name: "CLinux"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
-    .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),
+    .target(
+      name: "COneDNN", cSettings: oneDNNHeaders,
+      linkerSettings: oneDNNLibrary),
     .systemLibrary(
       name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
 
@@ -159,7 +173,7 @@ let package = Package(
       dependencies: [
         "CPUBackend", "Backend", "COneDNN", "Compiler", "Models", "Reference", "Vocabulary",
       ],
-      swiftSettings: strict),
+      swiftSettings: strict + oneDNNImport),
     .testTarget(
       name: "ReferenceBackendTests",
       dependencies: ["ReferenceBackend", "Backend", "Compiler", "Models", "Vocabulary"],

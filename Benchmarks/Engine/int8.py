@@ -92,7 +92,7 @@ def perceptron(path):
 
 
 def transformer(path, width=512, heads=8, length=128):
-    """A block of a transformer encoder: attention and a perceptron, with normalisation after each."""
+    """A block of a transformer encoder: attention and a perceptron, each with normalisation."""
     g = Maker(["N", length, width])
     split = g.constant(np.array([0, length, heads, width // heads], np.int64))
     whole = g.constant(np.array([0, length, width], np.int64))
@@ -105,7 +105,8 @@ def transformer(path, width=512, heads=8, length=128):
         return g.add("Transpose", value, perm=order)
 
     query, key, value = part([0, 2, 1, 3]), part([0, 2, 3, 1]), part([0, 2, 1, 3])
-    scores = g.add("Mul", g.add("MatMul", query, key), g.constant(np.float32((width / heads) ** -0.5)))
+    scale = g.constant(np.float32((width / heads) ** -0.5))
+    scores = g.add("Mul", g.add("MatMul", query, key), scale)
     mixed = g.add("MatMul", g.add("Softmax", scores, axis=-1), value)
     mixed = g.add("Reshape", g.add("Transpose", mixed, perm=[0, 2, 1, 3]), whole)
     x = normalized(g.add("Add", "x", g.dense(mixed, width, width)))
@@ -120,7 +121,8 @@ def convolutions(path):
     def conv(x, inputs, outputs, kernel, groups=1, stride=1):
         return g.add(
             "Conv", x, g.weight(outputs, inputs // groups, kernel, kernel),
-            g.weight(outputs, scale=0.1), group=groups, strides=[stride] * 2, pads=[kernel // 2] * 4)
+            g.weight(outputs, scale=0.1), group=groups, strides=[stride] * 2,
+            pads=[kernel // 2] * 4)
 
     x = g.add("Relu", conv("x", 3, 32, 3, stride=2))
     y = g.add("Clip", conv(x, 32, 32, 3, groups=32), g.constant(np.float32(0)),
@@ -153,7 +155,8 @@ def prepare(work):
             node.op_type = "Add" if node.op_type == "Sum" else node.op_type
         plain = work / "plain.onnx"
         onnx.save(version_converter.convert_version(model, 13), plain)
-        quantization.shape_inference.quant_pre_process(str(plain), str(real), skip_symbolic_shape=True)
+        quantization.shape_inference.quant_pre_process(
+            str(plain), str(real), skip_symbolic_shape=True)
         plain.unlink()
     pictures = (1, 3, 224, 224)
     cases = []
@@ -214,7 +217,7 @@ def ours(arguments, path, tensors, backend):
 
 
 def distinct(answer):
-    """The smallest distance between different elements, which is a step where they are quantised."""
+    """The smallest distance of different elements: a step where they are quantised."""
     values = np.unique(answer)
     gaps = np.diff(values)
     gaps = gaps[gaps > 1e-6 * np.abs(values).max()]

@@ -114,7 +114,8 @@ def quantized_again(g, z):
     largest = float(max(np.abs(array).max() for array in z.arrays)) or 1.0
     dtype = g.choose([np.uint8, np.int8])
     scale = g.constant(np.float32(largest * g.random.uniform(0.7, 1.2) / 120))
-    zero = g.constant(np.asarray(g.integer(-9, 9) if dtype == np.int8 else g.integer(115, 140), dtype))
+    zero = g.integer(-9, 9) if dtype == np.int8 else g.integer(115, 140)
+    zero = g.constant(np.asarray(zero, dtype))
     return g.add("QuantizeLinear", [z, scale, zero]), scale, zero
 
 

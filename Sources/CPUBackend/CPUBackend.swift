@@ -33,7 +33,7 @@ public struct CPUBackend: Backend {
   public var packing: String {
     let version = dnnl_version().pointee
     return "oneDNN \(version.major).\(version.minor).\(version.patch) "
-      + "isa \(dnnl_get_effective_cpu_isa().rawValue) winograd \(usesWinograd)"
+      + "isa \(Processor.instructions) winograd \(usesWinograd)"
   }
 
   /// Memory for activations and scratch.
@@ -44,10 +44,7 @@ public struct CPUBackend: Backend {
 
   /// Refuses BF16 where the processor has no instructions for it: emulated it is slower than FP32.
   public func refusal(of precision: Precision) -> String? {
-    let needed = dnnl_cpu_isa_avx512_core_bf16.rawValue
-    guard precision == .bfloat16, dnnl_get_effective_cpu_isa().rawValue & needed != needed else {
-      return nil
-    }
+    guard precision == .bfloat16, !Processor.hasBFloat16 else { return nil }
     return "This processor has no instructions for bf16 (AVX-512 BF16 or AMX): "
       + "serve the model with --precision fp32."
   }

@@ -10,15 +10,14 @@ struct PrimitiveTests {
   /// A 3×3 convolution of square pictures by Winograd's algorithm.
   private func winograd(channels: Int, size: Int, samples: Int) throws -> Primitive? {
     let picture = [samples, channels, size, size]
-    var x = try #require(MemoryDescriptor(picture, .float32, .blocked)).raw
-    var y = x
-    var w = try #require(MemoryDescriptor.any([channels, channels, 3, 3], .float32)).raw
-    var b = try #require(MemoryDescriptor([channels], .float32, .plain)).raw
-    var operation = dnnl_convolution_desc_t()
-    let status = dnnl_dilated_convolution_forward_desc_init(
-      &operation, dnnl_forward_inference, dnnl_convolution_winograd, &x, &w, &b, &y, [1, 1],
-      [0, 0], [1, 1], [1, 1])
-    return status == dnnl_success ? Primitive(operation) : nil
+    let x = try #require(MemoryDescriptor(picture, .float32, .blocked))
+    let w = try #require(MemoryDescriptor.any([channels, channels, 3, 3], .float32))
+    let b = try #require(MemoryDescriptor([channels], .float32, .plain))
+    let window = WindowGeometry(
+      strides: [1, 1], dilations: [1, 1], before: [1, 1], after: [1, 1])
+    return Primitive(
+      .convolution(
+        dnnl_convolution_winograd, source: x, weights: w, bias: b, destination: x, window))
   }
 
   @Test(

@@ -94,7 +94,7 @@ struct QuantizedTests {
   }
 
   private func expectNativeKernels(_ graph: Graph) throws {
-    guard OneDNN.sumsExactly else { return }
+    guard Processor.sumsExactly else { return }
     let program = try Compiler.compile(graph)
     let model = try CPUBackend().load(program, options: LoadOptions(maximumBatch: 1, units: [1]))
     let shapes = try #require(program.exampleShapes)

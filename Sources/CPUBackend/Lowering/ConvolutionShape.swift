@@ -59,7 +59,7 @@ struct ConvolutionShape {
     let exact = exactWays(isFirst ? .plain : .blocked, usesWinograd: usesWinograd)
     guard type != .float32 else { return exact }
     var layouts: [(Layout, Layout)] = isFirst ? [(.plain, .blocked)] : [(.blocked, .blocked)]
-    layouts.insert((.channelsLast, .channelsLast), at: OneDNN.hasMatrixUnits ? 0 : layouts.count)
+    layouts.insert((.channelsLast, .channelsLast), at: Processor.hasMatrixUnits ? 0 : layouts.count)
     // A residual is added in place, so its type is that of the output.
     let left = post.addsToDestination ? type : outputType
     return layouts.map { source, destination in
@@ -90,13 +90,11 @@ struct ConvolutionShape {
       let weights = pinned ?? MemoryDescriptor.any(weights, way.weightType ?? way.type),
       let bias = MemoryDescriptor([channels], .float32, .plain)
     else { return nil }
-    var (x, w, b, y) = (from.raw, weights.raw, bias.raw, to.raw)
-    var operation = dnnl_convolution_desc_t()
-    let status = dnnl_dilated_convolution_forward_desc_init(
-      &operation, dnnl_forward_inference, way.algorithm, &x, &w, &b, &y,
-      window.strides.map(Int64.init), window.dilations.map { Int64($0 - 1) },
-      window.before.map(Int64.init), window.after.map(Int64.init))
-    guard status == dnnl_success else { return nil }
-    return Primitive(operation, post)
+    let geometry = WindowGeometry(
+      strides: window.strides, dilations: window.dilations, before: window.before,
+      after: window.after)
+    return Primitive(
+      .convolution(
+        way.algorithm, source: from, weights: weights, bias: bias, destination: to, geometry), post)
   }
 }

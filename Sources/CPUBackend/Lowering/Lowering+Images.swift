@@ -60,14 +60,11 @@ extension Lowering {
       let flat = MemoryDescriptor([output[1]], .float32, .plain),
       let any = pinned ?? MemoryDescriptor.any([output[1], input[1]] + kernel, .float32)
     else { return false }
-    var (a, b, c, d) = (from.raw, any.raw, flat.raw, to.raw)
-    var operation = dnnl_deconvolution_desc_t()
-    guard
-      dnnl_dilated_deconvolution_forward_desc_init(
-        &operation, dnnl_forward_inference, dnnl_deconvolution_direct, &a, &b, &c, &d,
-        window.strides.map(Int64.init), window.dilations.map { Int64($0 - 1) },
-        window.before.map(Int64.init), after.map(Int64.init)) == dnnl_success,
-      let primitive = Primitive(operation), !primitive.implementation.hasPrefix("ref"),
+    let geometry = WindowGeometry(
+      strides: window.strides, dilations: window.dilations, before: window.before, after: after)
+    let operation = Operation.deconvolution(
+      source: from, weights: any, bias: flat, destination: to, geometry)
+    guard let primitive = Primitive(operation), !primitive.implementation.hasPrefix("ref"),
       let form = primitive.descriptor(dnnl_query_weights_md)
     else { return false }
     model.pin(y, input.dropFirst(), Pin(weights: form))

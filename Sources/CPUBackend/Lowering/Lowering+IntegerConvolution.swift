@@ -24,7 +24,7 @@ extension Lowering {
   /// With a result in 8 bits by oneDNN; exact sums, and weights that do not fit into INT8 without
   /// their zero points, as products of patches.
   mutating func lowerIntegerConvolution(_ node: Node) throws(ModelError) -> Bool {
-    guard OneDNN.sumsExactly, let operands = QuantizedOperands(node, self),
+    guard Processor.sumsExactly, let operands = QuantizedOperands(node, self),
       let y = node.outputs[0], let weights = operands.weights, weights.bytesAreSmall,
       constant(operands.x) == nil, weights.elementCount > 0, operands.fit(weights.shape[0])
     else { return false }
@@ -108,10 +108,10 @@ extension Lowering {
       activation: activation,
       quantization: Quantization(
         scales: Set(factors).count == 1 ? [factors[0]] : factors, sourceZero: operands.zero,
-        destinationZero: operands.result?.zero ?? 0))
+        destinationZero: operands.result?.zero ?? 0, hasGroups: convolution.groups > 1))
   }
 
-  /// A bias for each channel in units of its sums; zeros where there is none.
+  /// A bias for each channel in the units that oneDNN adds it in; zeros where there is none.
   private func integerBias(
     _ operands: QuantizedOperands, _ y: ValueID, count: Int
   ) throws(ModelError) -> WeightPointer {
@@ -122,8 +122,10 @@ extension Lowering {
     ) { target in
       let floats = target.assumingMemoryBound(to: Float.self)
       for index in 0..<bytes / 4 { floats[index] = 0 }
+      let factors = operands.factors(count)
       for (index, value) in (operands.biasInSums(count) ?? []).enumerated() {
-        floats[index] = Float(value)
+        floats[index] = Float(
+          Quantization.scalesComeFirst ? value * Double(factors[index]) : value)
       }
     }
     return WeightPointer(address: place)

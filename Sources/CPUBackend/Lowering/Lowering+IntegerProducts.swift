@@ -19,7 +19,7 @@ struct IntegerProductParameters {
 extension Lowering {
   /// Products of 8-bit integers, with weights or with another value.
   mutating func lowerIntegerProduct(_ node: Node) throws(ModelError) -> Bool {
-    guard OneDNN.sumsExactly, let operands = QuantizedOperands(node, self),
+    guard Processor.sumsExactly, let operands = QuantizedOperands(node, self),
       let y = node.outputs[0], constant(operands.x) == nil, let range = realRange(node)
     else { return false }
     let (left, result) = (try shape(operands.x), try shape(y))
@@ -146,10 +146,7 @@ extension Lowering {
       let sums = MemoryDescriptor(
         [rows, problem.columns], .int32, strides: [problem.rowStride, 1])
     else { return nil }
-    var (from, weights, to) = (left.raw, form.raw, sums.raw)
-    var operation = dnnl_matmul_desc_t()
-    let status = dnnl_matmul_desc_init(&operation, &from, &weights, nil, &to)
-    return status == dnnl_success ? Primitive(operation) : nil
+    return Primitive(.matrixProduct(left, form, destination: sums))
   }
 
   private static func padded(_ form: MemoryDescriptor) -> Int { (form.byteCount + 63) & ~63 }

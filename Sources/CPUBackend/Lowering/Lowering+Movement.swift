@@ -183,10 +183,6 @@ extension MemoryDescriptor {
 extension Primitive {
   /// Copies from one layout to another.
   static func copy(_ from: MemoryDescriptor, _ to: MemoryDescriptor) -> Primitive? {
-    var (source, target) = (from.raw, to.raw)
-    return Primitive(create: { description in
-      dnnl_reorder_primitive_desc_create(
-        description, &source, OneDNN.engine, &target, OneDNN.engine, nil)
-    })
+    Primitive(.copy(from, to))
   }
 }

@@ -43,14 +43,8 @@ extension Lowering {
   ) throws(ModelError) -> Bool {
     let source = try home(x)
     let (_, type, layout) = forms[source]
-    guard let form = descriptor(source) else { return false }
-    var raw = form.raw
-    var operation = dnnl_eltwise_desc_t()
-    guard
-      dnnl_eltwise_forward_desc_init(
-        &operation, dnnl_forward_inference, activation.algorithm, &raw, activation.alpha,
-        activation.beta) == dnnl_success,
-      let primitive = Primitive(operation)
+    guard let form = descriptor(source),
+      let primitive = Primitive(.elementwise(activation, form))
     else { return false }
     let target = try makeBuffer(y, layout, type, successorOf: source)
     append(
@@ -106,10 +100,8 @@ extension Lowering {
     guard let from = descriptor(source), let to = MemoryDescriptor(result, type, layout),
       let other = MemoryDescriptor(padded, type, otherLayout)
     else { return false }
-    var (raw0, raw1, target) = (from.raw, other.raw, to.raw)
-    var operation = dnnl_binary_desc_t()
-    guard dnnl_binary_desc_init(&operation, algorithm, &raw0, &raw1, &target) == dnnl_success,
-      let primitive = Primitive(operation), !primitive.implementation.hasPrefix("ref")
+    let operation = Operation.binary(algorithm, from, other, destination: to)
+    guard let primitive = Primitive(operation), !primitive.implementation.hasPrefix("ref")
     else { return false }
     let otherForm = Form(layout: otherLayout, type: type)
     guard let operand = try secondOperand(second, padded, other, otherForm) else { return false }
@@ -176,8 +168,8 @@ extension Lowering {
     let isPadded = layout == .blocked && count % MemoryDescriptor.block != 0
     if !isPadded, let form = descriptor(source),
       let each = MemoryDescriptor([count], .float32, .plain),
-      let both = MemoryDescriptor([2, count], .float32, .plain),
-      let primitive = Self.normalization(form, clampsAtZero: clampsAtZero)
+      let primitive = Primitive(.normalization(form, clampsAtZero: clampsAtZero)),
+      !primitive.implementation.contains("ref")
     {
       let target = try makeBuffer(y, layout, type, successorOf: source)
       append(
@@ -185,7 +177,10 @@ extension Lowering {
         [
           (DNNL.source, form, .buffer(source)), (Int32(DNNL_ARG_MEAN), each, .weight(zeros)),
           (Int32(DNNL_ARG_VARIANCE), each, .weight(ones)),
-          (Int32(DNNL_ARG_SCALE_SHIFT), both, .weight(weight)),
+          (Int32(DNNL_ARG_SCALE), each, .weight(weight)),
+          (
+            Int32(DNNL_ARG_SHIFT), each, .weight(WeightPointer(address: weight.address + 4 * count))
+          ),
           (DNNL.destination, form, .buffer(target)),
         ], writes: 1)
       return true
@@ -200,23 +195,6 @@ extension Lowering {
       Plan.Step(
         kernel: kernel, operands: [.buffer(input), .weight(weight), .buffer(target)], writes: 1))
     return true
-  }
-
-  /// Scale and shift by oneDNN; nil where it has no fast way for the layout.
-  private static func normalization(
-    _ form: MemoryDescriptor, clampsAtZero: Bool
-  ) -> Primitive? {
-    var raw = form.raw
-    let flags =
-      dnnl_use_global_stats.rawValue | dnnl_use_scaleshift.rawValue
-      | (clampsAtZero ? dnnl_fuse_norm_relu.rawValue : 0)
-    var operation = dnnl_batch_normalization_desc_t()
-    guard
-      dnnl_batch_normalization_forward_desc_init(
-        &operation, dnnl_forward_inference, &raw, 0, flags) == dnnl_success,
-      let primitive = Primitive(operation), !primitive.implementation.contains("ref")
-    else { return nil }
-    return primitive
   }
 
   private static func ones(_ count: Int) -> Tensor {

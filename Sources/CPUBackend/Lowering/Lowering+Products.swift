@@ -57,11 +57,8 @@ extension Lowering {
         let c = MemoryDescriptor([columns], .float32, .plain),
         let z = MemoryDescriptor([rows, columns], outputType, .plain)
       else { return nil }
-      var (raw, w, bias, target) = (x.raw, weights.raw, c.raw, z.raw)
-      var operation = dnnl_inner_product_desc_t()
-      let status = dnnl_inner_product_forward_desc_init(
-        &operation, dnnl_forward_inference, &raw, &w, &bias, &target)
-      return status == dnnl_success ? Primitive(operation, post) : nil
+      return Primitive(
+        .innerProduct(source: x, weights: weights, bias: c, destination: z), post)
     }
     guard let form = try weightForm(y, [columns, inner], type: stored, rows: rows, primitive),
       let chosen = primitive(form, rows: rows),
@@ -120,13 +117,8 @@ extension Lowering {
     let outputType = storedType(y)
     guard let x = MemoryDescriptor(padded(left), stored, .plain),
       let w = MemoryDescriptor(padded(right), stored, .plain),
-      let z = MemoryDescriptor(result, outputType, .plain)
-    else { return false }
-    var (from, weights, to) = (x.raw, w.raw, z.raw)
-    var operation = dnnl_matmul_desc_t()
-    guard
-      dnnl_matmul_desc_init(&operation, &from, &weights, nil, &to) == dnnl_success,
-      let primitive = Primitive(operation, post)
+      let z = MemoryDescriptor(result, outputType, .plain),
+      let primitive = Primitive(.matrixProduct(x, w, destination: z), post)
     else { return false }
     let (source, second) = (try value(a, .plain, stored), try value(b, .plain, stored))
     let target = try makeBuffer(y, .plain, outputType)

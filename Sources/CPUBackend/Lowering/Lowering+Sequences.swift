@@ -113,11 +113,7 @@ extension Lowering {
         let c = MemoryDescriptor([columns], .float32, .plain),
         let z = MemoryDescriptor([rows, columns], .float32, .plain)
       else { return nil }
-      var (raw, w, bias, target) = (x.raw, weights.raw, c.raw, z.raw)
-      var operation = dnnl_inner_product_desc_t()
-      let status = dnnl_inner_product_forward_desc_init(
-        &operation, dnnl_forward_inference, &raw, &w, &bias, &target)
-      return status == dnnl_success ? Primitive(operation) : nil
+      return Primitive(.innerProduct(source: x, weights: weights, bias: c, destination: z))
     }
     guard
       let form = try weightForm(main, [columns, input[2]], type: .float32, rows: rows, primitive),

@@ -30,15 +30,10 @@ extension Lowering {
     guard let from = MemoryDescriptor(input, type, layout),
       let to = MemoryDescriptor(output, type, layout)
     else { return false }
-    var (raw, target) = (from.raw, to.raw)
-    var operation = dnnl_pooling_v2_desc_t()
-    guard
-      dnnl_pooling_v2_forward_desc_init(
-        &operation, dnnl_forward_inference, algorithm, &raw, &target,
-        window.strides.map(Int64.init), window.kernel.map(Int64.init),
-        window.dilations.map { Int64($0 - 1) }, window.before.map(Int64.init),
-        after.map(Int64.init)) == dnnl_success,
-      let primitive = Primitive(operation)
+    let geometry = WindowGeometry(
+      kernel: window.kernel, strides: window.strides, dilations: window.dilations,
+      before: window.before, after: after)
+    guard let primitive = Primitive(.pool(algorithm, source: from, destination: to, geometry))
     else { return false }
     let buffer = try makeBuffer(y, layout, type)
     append(
@@ -80,15 +75,10 @@ extension Lowering {
     guard size % 2 == 1, let form = MemoryDescriptor(try shape(x), type, layout) else {
       return false
     }
-    var raw = form.raw
-    var operation = dnnl_lrn_desc_t()
-    guard
-      dnnl_lrn_forward_desc_init(
-        &operation, dnnl_forward_inference, dnnl_lrn_across_channels, &raw, Int64(size),
-        node.float("alpha", default: 1e-4), node.float("beta", default: 0.75),
-        node.float("bias", default: 1)) == dnnl_success,
-      let primitive = Primitive(operation)
-    else { return false }
+    let operation = Operation.localResponse(
+      form, size: size, alpha: node.float("alpha", default: 1e-4),
+      beta: node.float("beta", default: 0.75), bias: node.float("bias", default: 1))
+    guard let primitive = Primitive(operation) else { return false }
     let source = try value(x, layout, type)
     let target = try makeBuffer(y, layout, type)
     append(
@@ -125,13 +115,8 @@ extension Lowering {
       return true
     }
     let type = storedType(y) == .float32 ? .float32 : try forms[home(x)].type
-    guard let form = MemoryDescriptor(dimensions, type, .plain) else { return false }
-    var raw = form.raw
-    var operation = dnnl_softmax_desc_t()
-    guard
-      dnnl_softmax_forward_desc_init(&operation, dnnl_forward_inference, &raw, Int32(axis))
-        == dnnl_success,
-      let primitive = Primitive(operation)
+    guard let form = MemoryDescriptor(dimensions, type, .plain),
+      let primitive = Primitive(.softmax(form, axis: axis))
     else { return false }
     let source = try value(x, .plain, type)
     let target = try makeBuffer(y, .plain, type, successorOf: source)

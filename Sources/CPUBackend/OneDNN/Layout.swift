@@ -22,12 +22,28 @@ struct Form: Hashable, Sendable {
 }
 
 /// A oneDNN memory descriptor with what we need of it at hand.
-struct MemoryDescriptor {
-  var raw: dnnl_memory_desc_t
-  /// Bytes of memory, padding included.
-  var byteCount: Int { withUnsafePointer(to: raw) { Int(dnnl_memory_desc_get_size($0)) } }
+struct MemoryDescriptor: @unchecked Sendable {
+  // Unchecked: descriptors are never changed.
 
-  init(raw: dnnl_memory_desc_t) { self.raw = raw }
+  private final class Owner {
+    let handle: stowage_layout_t
+
+    init(_ handle: stowage_layout_t) { self.handle = handle }
+
+    deinit { stowage_layout_free(handle) }
+  }
+
+  private let owner: Owner
+  /// Bytes of memory, padding included.
+  let byteCount: Int
+
+  /// For calls, while the descriptor lives.
+  var raw: stowage_layout_t { owner.handle }
+
+  init(owning handle: stowage_layout_t) {
+    owner = Owner(handle)
+    byteCount = stowage_layout_size(handle)
+  }
 
   /// A tensor in one of our layouts; nil where oneDNN has no such type or rank.
   init?(_ shape: [Int], _ type: ElementType, _ layout: Layout) {
@@ -41,44 +57,32 @@ struct MemoryDescriptor {
   }
 
   init?(_ shape: [Int], _ type: ElementType, tag: dnnl_format_tag_t) {
-    guard let type = Self.type(type), !shape.isEmpty, shape.count <= 6 else { return nil }
-    var raw = dnnl_memory_desc_t()
-    guard
-      dnnl_memory_desc_init_by_tag(&raw, Int32(shape.count), shape.map(Int64.init), type, tag)
-        == dnnl_success
+    guard let type = Self.type(type), !shape.isEmpty, shape.count <= 6,
+      let handle = stowage_layout_tagged(Int32(shape.count), shape.map(Int64.init), type, tag)
     else { return nil }
-    self.raw = raw
+    self.init(owning: handle)
   }
 
   /// A tensor with a stride for each axis, in elements.
   init?(_ shape: [Int], _ type: ElementType, strides: [Int]) {
-    guard let type = Self.type(type), !shape.isEmpty, shape.count <= 6 else { return nil }
-    var raw = dnnl_memory_desc_t()
-    guard
-      dnnl_memory_desc_init_by_strides(
-        &raw, Int32(shape.count), shape.map(Int64.init), type, strides.map(Int64.init))
-        == dnnl_success
+    guard let type = Self.type(type), !shape.isEmpty, shape.count <= 6,
+      let handle = stowage_layout_strided(
+        Int32(shape.count), shape.map(Int64.init), type, strides.map(Int64.init))
     else { return nil }
-    self.raw = raw
+    self.init(owning: handle)
   }
 
   static func == (left: MemoryDescriptor, right: MemoryDescriptor) -> Bool {
-    withUnsafePointer(to: left.raw) { left in
-      withUnsafePointer(to: right.raw) { dnnl_memory_desc_equal(left, $0) != 0 }
-    }
+    withExtendedLifetime((left, right)) { stowage_layout_equal(left.raw, right.raw) != 0 }
   }
 
   /// A number that tells layouts apart, the same in every process (FNV-1a over the descriptor).
   var fingerprint: String {
-    let hash = withUnsafeBytes(of: raw) { bytes in
-      bytes.reduce(UInt64(0xCBF2_9CE4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
-    }
-    return String(hash, radix: 16)
+    String(withExtendedLifetime(self) { stowage_layout_hash(raw) }, radix: 16)
   }
 
   /// Channels in a group of the blocked layout.
-  static let block: Int =
-    dnnl_get_effective_cpu_isa().rawValue >= dnnl_cpu_isa_avx512_core.rawValue ? 16 : 8
+  static let block = Processor.block
 
   private static func tag(rank: Int, _ layout: Layout) -> dnnl_format_tag_t? {
     switch (layout, rank) {

@@ -1,6 +1,7 @@
 import COneDNN
 import Glibc
 import Models
+import Vocabulary
 
 /// The one CPU engine of oneDNN, and the stream of each thread.
 enum OneDNN {
@@ -16,21 +17,6 @@ enum OneDNN {
     var stream: dnnl_stream_t?
     let flags = UInt32(dnnl_stream_default_flags.rawValue)
     return dnnl_stream_create(&stream, engine, flags) == dnnl_success ? stream : nil
-  }()
-
-  /// Whether the processor multiplies matrices of BF16 in one instruction (AMX).
-  static let hasMatrixUnits: Bool = {
-    let needed = dnnl_cpu_isa_avx512_core_amx.rawValue
-    return dnnl_get_effective_cpu_isa().rawValue & needed == needed
-  }()
-
-  /// Whether the processor sums products of 8-bit integers without losing any (VNNI): kernels for
-  /// others add pairs of them in 16 bits, which overflow.
-  static let sumsExactly: Bool = {
-    let found = dnnl_get_effective_cpu_isa().rawValue
-    return [dnnl_cpu_isa_avx512_core_vnni, dnnl_cpu_isa_avx2_vnni].contains {
-      found & $0.rawValue == $0.rawValue
-    }
   }()
 
   private typealias SetThreads = @convention(c) (Int32) -> Void
@@ -94,6 +80,12 @@ struct Quantization {
   /// The zero point of the input, and what is added to the rounded result.
   var sourceZero: Int32
   var destinationZero: Int32
+  /// Whether weights begin with an axis of groups.
+  var hasGroups = false
+
+  /// Whether a bias is added to sums that are scaled already, in units of the result; oneDNN 2 adds
+  /// it to the sums themselves.
+  static let scalesComeFirst = stowage_scales_are_arguments() != 0
 }
 
 /// A function of one number that oneDNN knows.
@@ -114,30 +106,21 @@ final class Primitive: @unchecked Sendable {
   let scratch: Int
   /// Bytes before those that belong to oneDNN's scratchpad, but that no run touches.
   let untouchedScratch: Int
+  private let scratchLayout: MemoryDescriptor?
+  /// What oneDNN 3 wants to be given with each run.
+  private let quantization: QuantizationArguments?
 
-  /// Makes a primitive of an operation descriptor; nil where oneDNN has no implementation.
-  convenience init?<Operation>(_ operation: Operation, _ post: PostOperations = PostOperations()) {
-    guard let attributes = Self.attributes(post) else { return nil }
-    defer { dnnl_primitive_attr_destroy(attributes) }
+  /// Makes a primitive; nil where oneDNN has no implementation.
+  convenience init?(_ operation: Operation, _ post: PostOperations = PostOperations()) {
     var description: dnnl_primitive_desc_t?
-    let status = withUnsafePointer(to: operation) {
-      dnnl_primitive_desc_create(&description, $0, attributes, OneDNN.engine, nil)
-    }
-    guard status == dnnl_success, let description else { return nil }
-    self.init(description: description)
-  }
-
-  /// Makes a primitive whose descriptor is created by the closure, as copies and joins are.
-  convenience init?(
-    create: (UnsafeMutablePointer<dnnl_primitive_desc_t?>) -> dnnl_status_t
-  ) {
-    var description: dnnl_primitive_desc_t?
-    guard create(&description) == dnnl_success, let description else { return nil }
-    self.init(description: description)
+    guard operation.describe(&description, post), let description else { return nil }
+    self.init(description: description, post.quantization.map(QuantizationArguments.init))
   }
 
   /// - Parameter made: Belongs to the primitive from here on.
-  private init?(description made: dnnl_primitive_desc_t) {
+  private init?(
+    description made: dnnl_primitive_desc_t, _ quantization: QuantizationArguments?
+  ) {
     defer { dnnl_primitive_desc_destroy(made) }
     var handle: dnnl_primitive_t?
     var own: const_dnnl_primitive_desc_t?
@@ -149,27 +132,19 @@ final class Primitive: @unchecked Sendable {
     }
     self.handle = handle
     self.description = description
-    let scratchpad = dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0)
-    let untouched = Self.untouchedScratch(description)
-    scratch = scratchpad.map { Int(dnnl_memory_desc_get_size($0)) - untouched } ?? 0
-    untouchedScratch = untouched
-  }
-
-  /// oneDNN's larger Winograd kernel begins its scratchpad with room for transformed weights, also
-  /// where the weights come transformed: 38 of 51 MB for a layer of VGG-19.
-  private static func untouchedScratch(_ description: const_dnnl_primitive_desc_t) -> Int {
-    guard implementation(description).hasPrefix("jit_wino_4x3"),
-      let weights = dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0),
-      weights.pointee.format_kind == dnnl_format_kind_wino
-    else { return 0 }
-    return dnnl_memory_desc_get_size(weights) & ~4095
+    self.quantization = quantization
+    scratchLayout = stowage_layout_of(description, dnnl_query_scratchpad_md).map {
+      MemoryDescriptor(owning: $0)
+    }
+    untouchedScratch = stowage_untouched_scratch(description)
+    scratch = (scratchLayout?.byteCount ?? 0) - untouchedScratch
   }
 
   deinit { dnnl_primitive_destroy(handle) }
 
   /// The layout that oneDNN chose for an argument.
   func descriptor(_ query: dnnl_query_t) -> MemoryDescriptor? {
-    dnnl_primitive_desc_query_md(description, query, 0).map { MemoryDescriptor(raw: $0.pointee) }
+    stowage_layout_of(description, query).map { MemoryDescriptor(owning: $0) }
   }
 
   /// The name of the implementation, for people.
@@ -187,15 +162,13 @@ final class Primitive: @unchecked Sendable {
     scratchpad: UnsafeMutableRawPointer
   ) throws(ModelError) {
     var list: [dnnl_exec_arg_t] = []
-    list.reserveCapacity(arguments.count + 1)
+    list.reserveCapacity(arguments.count + 4)
     defer { for item in list { dnnl_memory_destroy(item.memory) } }
-    for (argument, descriptor, data) in arguments {
-      list.append(dnnl_exec_arg_t(arg: argument, memory: try memory(descriptor.raw, data)))
+    for (argument, descriptor, data) in arguments + (quantization?.arguments ?? []) {
+      list.append(dnnl_exec_arg_t(arg: argument, memory: try memory(descriptor, data)))
     }
-    if scratch > 0,
-      let descriptor = dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0)
-    {
-      let memory = try memory(descriptor.pointee, scratchpad - untouchedScratch)
+    if scratch > 0, let scratchLayout {
+      let memory = try memory(scratchLayout, scratchpad - untouchedScratch)
       list.append(dnnl_exec_arg_t(arg: DNNL_ARG_SCRATCHPAD, memory: memory))
     }
     guard
@@ -204,50 +177,45 @@ final class Primitive: @unchecked Sendable {
   }
 
   private func memory(
-    _ descriptor: dnnl_memory_desc_t, _ data: UnsafeMutableRawPointer
+    _ descriptor: MemoryDescriptor, _ data: UnsafeMutableRawPointer
   ) throws(ModelError) -> dnnl_memory_t? {
     var memory: dnnl_memory_t?
-    let status = withUnsafePointer(to: descriptor) {
-      dnnl_memory_create(&memory, $0, OneDNN.engine, data)
+    let status = withExtendedLifetime(descriptor) {
+      stowage_memory(&memory, descriptor.raw, OneDNN.engine, data)
     }
-    guard status == dnnl_success else { throw ModelError("oneDNN ran out of memory.") }
+    guard status == dnnl_success else {
+      throw ModelError("oneDNN ran out of memory.")
+    }
     return memory
   }
+}
 
-  private static func attributes(_ post: PostOperations) -> dnnl_primitive_attr_t? {
-    var attributes: dnnl_primitive_attr_t?
-    guard dnnl_primitive_attr_create(&attributes) == dnnl_success else { return nil }
-    dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user)
-    if let quantization = post.quantization {
-      guard set(quantization, attributes) else {
-        dnnl_primitive_attr_destroy(attributes)
-        return nil
-      }
-    }
-    var operations: dnnl_post_ops_t?
-    dnnl_post_ops_create(&operations)
-    defer { dnnl_post_ops_destroy(operations) }
-    if post.addsToDestination { dnnl_post_ops_append_sum(operations, 1) }
-    if let activation = post.activation {
-      dnnl_post_ops_append_eltwise(
-        operations, 1, activation.algorithm, activation.alpha, activation.beta)
-    }
-    dnnl_primitive_attr_set_post_ops(attributes, operations)
-    return attributes
+/// Scales and zero points where oneDNN takes them as arguments.
+final class QuantizationArguments {
+  private let memory: UnsafeMutableRawPointer
+  private(set) var arguments:
+    [(argument: Int32, descriptor: MemoryDescriptor, data: UnsafeMutableRawPointer)] = []
+
+  init(_ quantization: Quantization) {
+    let scales = quantization.scales
+    memory = .allocate(byteCount: scales.count * 4 + 128, alignment: 64)
+    guard Quantization.scalesComeFirst else { return }
+    let zeros = (memory + 0).bindMemory(to: Int32.self, capacity: 32)
+    let floats = (memory + 128).bindMemory(to: Float.self, capacity: scales.count)
+    zeros[0] = quantization.sourceZero
+    zeros[16] = quantization.destinationZero
+    for (index, scale) in scales.enumerated() { floats[index] = scale }
+    append(0, [scales.count], .float32, memory + 128)
+    if quantization.sourceZero != 0 { append(1, [1], .int32, memory) }
+    if quantization.destinationZero != 0 { append(2, [1], .int32, memory + 64) }
   }
 
-  private static func set(
-    _ quantization: Quantization, _ attributes: dnnl_primitive_attr_t?
-  ) -> Bool {
-    let scales = quantization.scales
-    let mask: Int32 = scales.count > 1 ? 1 << 1 : 0
-    var status = dnnl_primitive_attr_set_output_scales(
-      attributes, Int64(scales.count), mask, scales)
-    for (argument, zero) in [
-      (DNNL.source, quantization.sourceZero), (DNNL.destination, quantization.destinationZero),
-    ] where status == dnnl_success && zero != 0 {
-      status = dnnl_primitive_attr_set_zero_points(attributes, argument, 1, 0, [zero])
-    }
-    return status == dnnl_success
+  deinit { memory.deallocate() }
+
+  private func append(
+    _ which: Int32, _ shape: [Int], _ type: ElementType, _ place: UnsafeMutableRawPointer
+  ) {
+    guard let descriptor = MemoryDescriptor(shape, type, .plain) else { return }
+    arguments.append((stowage_quantization_argument(which), descriptor, place))
   }
 }
