@@ -34,7 +34,7 @@ extension Lowering {
     default: return false
     }
     return try lowerActivation(
-      Activation(algorithm: dnnl_eltwise_linear, alpha: line.0, beta: line.1), x, y)
+      [Activation(algorithm: dnnl_eltwise_linear, alpha: line.0, beta: line.1)], x, y)
   }
 
   /// Arithmetic, comparison and logic of any two tensors, in the plain layout.

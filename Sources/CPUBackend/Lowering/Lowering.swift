@@ -284,7 +284,7 @@ struct Lowering {
     case "Attention": try lowerAttention(node)
     case "LSTM": try lowerMemoryCells(node)
     case "Resize", "Upsample": try lowerResize(node)
-    case "ConvTranspose": try lowerTransposedConvolution(node)
+    case "ConvTranspose", "FusedConvTranspose": try lowerTransposedConvolution(node)
     case "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin": try lowerReduction(node)
     default: try lowerUnary(node)
     }

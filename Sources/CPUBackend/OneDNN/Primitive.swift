@@ -75,6 +75,8 @@ struct PostOperations {
   /// Adds to what the destination holds instead of replacing it.
   var addsToDestination = false
   var activation: Activation?
+  /// What follows the activation, in this order.
+  var further: [Activation] = []
 }
 
 /// A function of one number that oneDNN knows.
@@ -203,7 +205,7 @@ final class Primitive: @unchecked Sendable {
     dnnl_post_ops_create(&operations)
     defer { dnnl_post_ops_destroy(operations) }
     if post.addsToDestination { dnnl_post_ops_append_sum(operations, 1) }
-    if let activation = post.activation {
+    for activation in (post.activation.map { [$0] } ?? []) + post.further {
       dnnl_post_ops_append_eltwise(
         operations, 1, activation.algorithm, activation.alpha, activation.beta)
     }
