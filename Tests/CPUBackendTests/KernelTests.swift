@@ -210,7 +210,7 @@ struct KernelTests {
 }
 
 extension GraphMaker {
-  fileprivate mutating func axes(_ values: [Int]) -> ValueID {
+  mutating func axes(_ values: [Int]) -> ValueID {
     graph.values.append(
       Value(
         name: "i\(graph.values.count)", type: .int64, shape: [.fixed(values.count)],
@@ -219,7 +219,7 @@ extension GraphMaker {
   }
 
   /// A node with several outputs.
-  fileprivate mutating func nodes(
+  mutating func nodes(
     _ operation: String, _ inputs: [ValueID], _ attributes: [String: Attribute], count: Int
   ) -> [ValueID] {
     let first = node(operation, inputs, attributes)
