@@ -80,4 +80,22 @@ struct FusedTests {
     let cut = maker.node(seed < 3 ? "Relu" : "Sigmoid", [normal])
     try expectAgreement(maker.finish(cut), seed: seed)
   }
+
+  @Test("Convolutions of one column, and pools over planes of any layout", arguments: 0..<8)
+  func columns(seed: Int) throws {
+    var maker = GraphMaker(seed: seed, opset: 14)
+    let x = maker.input([16, 40, 1])
+    let (groups, channels) = [(1, 32), (1, 20), (16, 16), (4, 8)][seed % 4]
+    let w = maker.weight([channels, 16 / groups, 5, 1], scale: 0.2)
+    let conv = maker.node(
+      "Conv", seed % 3 == 0 ? [x, w] : [x, w, maker.weight([channels])],
+      [
+        "group": .int(groups), "pads": .ints([seed % 2, 0, 1, 0]),
+        "strides": .ints([1 + seed % 2, 1]),
+      ])
+    let largest = maker.node(
+      "GlobalMaxPool", [maker.node("Transpose", [conv], ["perm": .ints([0, 1, 3, 2])])])
+    let mean = maker.node("GlobalAveragePool", [x])
+    try expectAgreement(maker.finish(conv, largest, mean), seed: seed)
+  }
 }

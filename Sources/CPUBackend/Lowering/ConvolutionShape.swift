@@ -33,6 +33,22 @@ struct ConvolutionShape {
       || (input[1] / groups % block == 0 && output[1] / groups % block == 0)
   }
 
+  /// Takes a picture of one column for one of one row, which lies the same in memory: oneDNN
+  /// computes the pixels of a row together, and those of a column one by one.
+  mutating func turnColumn() {
+    guard input.count == 4, input[3] == 1, output[3] == 1, window.kernel[1] == 1, input[2] > 1,
+      window.before[1] == 0, window.after[1] == 0
+    else { return }
+    input.swapAt(2, 3)
+    output.swapAt(2, 3)
+    weights.swapAt(weights.count - 2, weights.count - 1)
+    window.kernel.swapAt(0, 1)
+    window.strides.swapAt(0, 1)
+    window.dilations.swapAt(0, 1)
+    window.before.swapAt(0, 1)
+    window.after.swapAt(0, 1)
+  }
+
   /// Winograd's minimal filtering takes 2.25 to 4 times fewer products than the definition; its
   /// transforms pay off where there are many channels and enough tiles.
   private var suitsWinograd: Bool {

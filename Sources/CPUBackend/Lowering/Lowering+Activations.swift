@@ -30,6 +30,11 @@ extension Lowering {
   }
 }
 
+extension PostOperations {
+  /// Whether zeros stay zeros.
+  var keepsZero: Bool { ((activation.map { [$0] } ?? []) + further).allSatisfy(\.keepsZero) }
+}
+
 extension Activation {
   /// oneDNN's form of an ONNX activation: functions to be applied one after the other.
   static func steps(_ name: String, alpha: Float = 0, beta: Float = 0) -> [Activation]? {

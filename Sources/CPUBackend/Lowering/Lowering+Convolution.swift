@@ -25,16 +25,18 @@ extension Lowering {
     let residual = node.inputs.count > 3 ? node.inputs[3] : nil
     guard bias.map({ constant($0) != nil }) ?? true else { return false }
     guard let post = postOperations(node, addsResidual: residual != nil) else { return false }
-    let (input, output) = (try shape(x), try shape(y))
     let groups = node.int("group", default: 1)
-    let shape = ConvolutionShape(
-      input: input, output: output,
+    let given = (try self.shape(x), try self.shape(y))
+    var shape = ConvolutionShape(
+      input: given.0, output: given.1,
       weights: groups == 1
         ? weights.shape
         : [groups, weights.shape[0] / groups] + weights.shape.dropFirst(),
       window: try Window(
-        node, kernel: Array(weights.shape[2...]), input: Array(input[2...])),
-      channels: output[1], groups: groups, post: post)
+        node, kernel: Array(weights.shape[2...]), input: Array(given.0[2...])),
+      channels: given.1[1], groups: groups, post: post)
+    shape.turnColumn()
+    let (input, output) = (shape.input, shape.output)
     if try lowerGroupedPointwise(node, shape, weights) { return true }
     guard let (primitive, way, samples) = try choose(shape, x, y) else { return false }
 
@@ -64,6 +66,7 @@ extension Lowering {
           advance: to.byteCount),
       ])
     kernel.repetitions = output[0] / samples
+    kernel.keepsPadding = post.keepsZero
     var operands: [Plan.Operand] = [.buffer(source), .weight(packed), .weight(added)]
     if let elder {
       operands.append(.buffer(elder))

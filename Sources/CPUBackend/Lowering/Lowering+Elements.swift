@@ -150,13 +150,20 @@ extension Tensor {
 
 extension SwiftKernel {
   /// Converts so many numbers of one type to another.
+  ///
+  /// Inlined so that each conversion is a loop of its own over whole vectors.
+  @inline(__always)
   fileprivate static func converting<From, To>(
     _ count: Int, _ type: From.Type, _ convert: @escaping @Sendable (From) -> To
   ) -> SwiftKernel {
     SwiftKernel { operands in
       let from = operands[0].assumingMemoryBound(to: From.self)
       let to = operands[1].assumingMemoryBound(to: To.self)
-      for index in 0..<count { to[index] = convert(from[index]) }
+      OneDNN.parallel { thread, threads in
+        for index in count * thread / threads..<count * (thread + 1) / threads {
+          to[index] = convert(from[index])
+        }
+      }
     }
   }
 }

@@ -90,7 +90,7 @@ struct Activation {
 final class Primitive: @unchecked Sendable {
   // Unchecked: oneDNN's primitives are thread safe when the scratchpad is the caller's.
 
-  private let handle: dnnl_primitive_t
+  let handle: dnnl_primitive_t
   /// The primitive's own: the one that it was made of is a copy of several KiB.
   private let description: const_dnnl_primitive_desc_t
   /// Bytes that a run needs besides its arguments.
