@@ -35,7 +35,7 @@ extension Reference {
     },
   ]
 
-  /// Adds the residual, if there is one, applies the activation, and multiplies and adds one number.
+  /// Adds the residual, if there is one, applies the activation, then a scale and a shift.
   private static func finish(
     _ call: Call, _ values: [Double], _ type: ElementType, _ shape: [Int], residual: Int
   ) throws(ModelError) -> Tensor {

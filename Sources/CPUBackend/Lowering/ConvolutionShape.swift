@@ -11,6 +11,9 @@ struct ConvolutionWay {
   var type: ElementType = .float32
   var outputType: ElementType = .float32
   var algorithm: dnnl_alg_kind_t = dnnl_convolution_direct
+  /// Whether the activation is a pass of its own: minimal filtering knows Relu alone, and saves
+  /// more than the pass costs.
+  var activatesAfterwards = false
 }
 
 /// A convolution for some samples, ready to be made in one of several ways.
@@ -87,6 +90,7 @@ struct ConvolutionShape {
     if suitsWinograd, usesWinograd {
       ways.append(blocks)
       ways[0].algorithm = dnnl_convolution_winograd
+      ways[0].activatesAfterwards = !post.isPlainRelu
     }
     if suitsBlocks { ways.append(blocks) }
     ways.append(ConvolutionWay(source: .plain, destination: .plain))
@@ -111,6 +115,8 @@ struct ConvolutionShape {
       window.strides.map(Int64.init), window.dilations.map { Int64($0 - 1) },
       window.before.map(Int64.init), window.after.map(Int64.init))
     guard status == dnnl_success else { return nil }
-    return Primitive(operation, post)
+    var fused = post
+    if way.activatesAfterwards { (fused.activation, fused.further) = (nil, []) }
+    return Primitive(operation, fused)
   }
 }

@@ -31,8 +31,17 @@ extension Lowering {
 }
 
 extension PostOperations {
+  /// The functions that follow the sum, in their order.
+  var functions: [Activation] { (activation.map { [$0] } ?? []) + further }
+
   /// Whether zeros stay zeros.
-  var keepsZero: Bool { ((activation.map { [$0] } ?? []) + further).allSatisfy(\.keepsZero) }
+  var keepsZero: Bool { functions.allSatisfy(\.keepsZero) }
+
+  /// Whether nothing but Relu follows, or nothing at all.
+  var isPlainRelu: Bool {
+    further.isEmpty
+      && activation.map { $0.algorithm == dnnl_eltwise_relu && $0.alpha == 0 } ?? true
+  }
 }
 
 extension Activation {

@@ -74,6 +74,12 @@ extension Lowering {
     }
     operands.append(.buffer(target))
     steps.append(Plan.Step(kernel: kernel, operands: operands, writes: 1))
+    if way.activatesAfterwards {
+      guard let form = descriptor(target), let after = Self.primitives(post.functions, form) else {
+        return false
+      }
+      append(after, from: target, to: target, form)
+    }
     return true
   }
 

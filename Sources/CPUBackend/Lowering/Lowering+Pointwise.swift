@@ -52,7 +52,16 @@ extension Lowering {
       source = try value(x, .plain, forms[source].type)
     }
     let (_, type, layout) = forms[source]
-    guard let form = descriptor(source) else { return false }
+    guard let form = descriptor(source), let primitives = Self.primitives(functions, form) else {
+      return false
+    }
+    let target = try makeBuffer(y, layout, type, successorOf: source)
+    append(primitives, from: source, to: target, form)
+    return true
+  }
+
+  /// Functions of one number as primitives; nil where oneDNN has none for the type.
+  static func primitives(_ functions: [Activation], _ form: MemoryDescriptor) -> [Primitive]? {
     var primitives: [Primitive] = []
     for function in functions {
       var raw = form.raw
@@ -62,10 +71,16 @@ extension Lowering {
           &operation, dnnl_forward_inference, function.algorithm, &raw, function.alpha,
           function.beta) == dnnl_success,
         let primitive = Primitive(operation)
-      else { return false }
+      else { return nil }
       primitives.append(primitive)
     }
-    let target = try makeBuffer(y, layout, type, successorOf: source)
+    return primitives
+  }
+
+  /// Appends functions of one number, all but the first of them in place.
+  mutating func append(
+    _ primitives: [Primitive], from source: Int, to target: Int, _ form: MemoryDescriptor
+  ) {
     for (place, primitive) in primitives.enumerated() {
       append(
         primitive,
@@ -74,7 +89,6 @@ extension Lowering {
           (DNNL.destination, form, .buffer(target)),
         ], writes: 1)
     }
-    return true
   }
 
   /// Bounds are attributes before opset 11, constant inputs since; nil when a request brings them.

@@ -302,6 +302,7 @@ struct Lowering {
     case "Reciprocal", "Erf", "Floor", "Ceil", "Sin", "Cos": try lowerOtherFunction(node)
     case "Attention": try lowerAttention(node)
     case "LSTM": try lowerMemoryCells(node)
+    case "GRU": try lowerGatedUnits(node)
     case "Resize", "Upsample": try lowerResize(node)
     case "ConvTranspose", "FusedConvTranspose": try lowerTransposedConvolution(node)
     case "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin": try lowerReduction(node)
