@@ -4,7 +4,7 @@ import Models
 /// step: every input pixel becomes a window of output pixels.
 ///
 /// Operands: the product, the output. The product has for each place of the window, row by row, its
-/// channels, which are padded to whole groups where both lie in the blocked layout.
+/// channels, which may be padded.
 struct InterleaveKernel: Kernel {
   let samples: Int
   /// Channels of the output.
@@ -19,12 +19,9 @@ struct InterleaveKernel: Kernel {
   /// How the output lies: as the product, or plain.
   let to: Layout
   let elementSize: Int
-
-  /// Channels that the product has for each place of the window.
-  static func rows(channels: Int, from: Layout, to: Layout) -> Int {
-    let block = MemoryDescriptor.block
-    return from == .blocked && to == .blocked ? (channels + block - 1) / block * block : channels
-  }
+  /// Channels that the product has for each place of the window, padding included: whole groups
+  /// where both lie in the blocked layout.
+  let each: Int
 
   var scratch: Int { 0 }
 
@@ -81,7 +78,7 @@ struct InterleaveKernel: Kernel {
   private func source(
     _ product: UnsafeMutableRawPointer, _ sample: Int, _ place: Int, _ part: Int, row: Int
   ) -> (UnsafeMutableRawPointer, step: Int) {
-    let (block, each) = (MemoryDescriptor.block, Self.rows(channels: channels, from: from, to: to))
+    let block = MemoryDescriptor.block
     let all = each * window.rows * window.columns
     let channel = place * each + (to == .blocked ? part * block : to == .plain ? part : 0)
     guard from == .blocked else {

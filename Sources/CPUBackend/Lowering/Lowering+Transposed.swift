@@ -35,9 +35,12 @@ extension Lowering {
       dnnl_dilated_deconvolution_forward_desc_init(
         &operation, dnnl_forward_inference, dnnl_deconvolution_direct, &a, &b, &c, &d,
         window.strides.map(Int64.init), window.dilations.map { Int64($0 - 1) },
-        window.before.map(Int64.init), after.map(Int64.init)) == dnnl_success,
-      let primitive = Primitive(operation, post), !primitive.implementation.hasPrefix("ref"),
-      let form = primitive.descriptor(dnnl_query_weights_md)
+        window.before.map(Int64.init), after.map(Int64.init)) == dnnl_success
+    else { return false }
+    // Its fast kernels take no activation: that is a pass of its own.
+    guard let primitive = Primitive(operation), !primitive.implementation.hasPrefix("ref"),
+      let form = primitive.descriptor(dnnl_query_weights_md),
+      let activations = Self.primitives(post.functions, to)
     else { return false }
     model.pin(y, input.dropFirst(), Pin(weights: form))
     // The file has input channels first, oneDNN output channels.
@@ -55,6 +58,7 @@ extension Lowering {
         (DNNL.source, from, .buffer(source)), (DNNL.weights, form, .weight(packed)),
         (DNNL.bias, flat, .weight(added)), (DNNL.destination, to, .buffer(target)),
       ], writes: 1)
+    append(activations, from: target, to: target, to)
     return true
   }
 
@@ -72,8 +76,8 @@ extension Lowering {
       (window.before + window.after).allSatisfy({ $0 == 0 }), !input.contains(0),
       zip(zip(input[2...], window.kernel), output[2...]).allSatisfy({ $0.0 * $0.1 == $1 })
     else { return false }
-    let to: Layout = channels < MemoryDescriptor.block ? .plain : .blocked
-    let each = InterleaveKernel.rows(channels: channels, from: .blocked, to: to)
+    let block = MemoryDescriptor.block
+    let each = channels < block ? channels : (channels + block - 1) / block * block
     let all = each * window.kernel.reduce(1, *)
     let plain = Node(name: node.name, operation: "Conv", opset: node.opset, inputs: [], outputs: [])
     let shape = ConvolutionShape(
@@ -82,7 +86,7 @@ extension Lowering {
       groups: 1,
       post: post)
     guard let (primitive, way, samples) = try choose(shape, x, y), samples == input[0],
-      way.destination == .blocked,
+      way.destination != .plain,
       let form = primitive.descriptor(dnnl_query_weights_md),
       let from = MemoryDescriptor(input, way.type, way.source),
       let made = MemoryDescriptor(shape.output, way.outputType, way.destination),
@@ -102,10 +106,11 @@ extension Lowering {
         (DNNL.source, from, .buffer(source)), (DNNL.weights, form, .weight(packed)),
         (DNNL.bias, flat, .weight(added)), (DNNL.destination, made, .buffer(product)),
       ], writes: 1)
+    let to: Layout = channels < block ? .plain : way.destination
     let kernel = InterleaveKernel(
       samples: input[0], channels: channels, height: input[2], width: input[3],
       window: (window.kernel[0], window.kernel[1]), from: way.destination, to: to,
-      elementSize: way.outputType.byteSize)
+      elementSize: way.outputType.byteSize, each: each)
     let target = try makeBuffer(y, to, way.outputType)
     steps.append(
       Plan.Step(kernel: kernel, operands: [.buffer(product), .buffer(target)], writes: 1))
