@@ -4,11 +4,11 @@
     python3 Benchmarks/Engine/engine.py --stowage PATH --work FOLDER [--check] [--names ...]
         [--models FOLDER] [--resume] [--batches 1 4 16] [--threads 1 2] [--repeat 5]
 
-FOLDER keeps the nine classic networks with seeded random weights; the folder of --models is the one
-that Benchmarks/Models/models.py fills. All engines run the same inputs with the same number of
-threads and take turns of a few calls, with a pause before each so that the others' spinning threads
-have gone to sleep; medians and quartiles are of all calls. With --resume several short sittings make
-one page: all ratios are of times from one sitting.
+FOLDER keeps the nine classic networks and two encoders of text, all with seeded random weights; the
+folder of --models is the one that Benchmarks/Models/models.py fills. All engines run the same inputs
+with the same number of threads and take turns of a few calls, with a pause before each so that the
+others' spinning threads have gone to sleep; medians and quartiles are of all calls. With --resume
+several short sittings make one page: all ratios are of times from one sitting.
 With --check, answers are compared: with the outputs that the onnx package publishes, and with
 onnxruntime's on random weights at batch 1, 3 and 8, on the CPU backend and on Reference.
 Results go to Benchmarks/Results/engine.md and engine-check.md.
@@ -33,6 +33,7 @@ from onnx import numpy_helper
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE.parent / "Results"
 sys.path.insert(0, str(HERE.parent / "Networks"))
+import encoder  # noqa: E402
 import randomize  # noqa: E402
 
 
@@ -222,12 +223,19 @@ def networks(arguments):
     return [name for name in randomize.NETWORKS if name in (arguments.names or [name])]
 
 
+def encoders(arguments):
+    return [name for name in encoder.NAMES if name in (arguments.names or [name])]
+
+
 def cases(arguments):
     """Name, path and inputs by batch of everything that is to be measured."""
     for name in networks(arguments):
         path = arguments.work / f"{name}.onnx"
         source = session(path, 1)[1]
         yield name, path, lambda batch, source=source: {source: images(batch)}
+    for name in encoders(arguments):
+        yield (name, arguments.work / f"{name}.onnx",
+               lambda batch: encoder.inputs(np.random.default_rng(7), batch))
     if arguments.models:
         sys.path.insert(0, str(HERE.parent / "Models"))
         import models
@@ -308,7 +316,7 @@ def report(rows, arguments):
         "# The CPU engine beside onnxruntime and OpenVINO", "",
         f"{processor()}, {os.cpu_count()} cores, Linux {platform.release()}; onnxruntime "
         f"{onnxruntime.__version__}, OpenVINO {openvino.__version__.split('-')[0]}, oneDNN 2.6.3; "
-        "seeded random weights in the nine classic networks, trained weights in the others; the "
+        "seeded random weights in the classic networks and encoders, trained weights elsewhere; the "
         f"same threads, {arguments.repeat} turns each in turn; medians (quartiles) in ms. "
         "Command:", "",
         "    python3 Benchmarks/Engine/engine.py --stowage PATH --work FOLDER --models FOLDER "
@@ -343,6 +351,7 @@ def main():
     parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()
     randomize.write_all(arguments.work, networks(arguments))
+    encoder.write_all(arguments.work, encoders(arguments))
     if arguments.check:
         return check(arguments)
     kept = arguments.work / "engine.json"

@@ -23,6 +23,12 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     var shape: [Int]
   }
 
+  /// What tells branches apart: the first value that their node makes, and which it is.
+  private struct BranchKey: Hashable {
+    var value: ValueID
+    var name: String
+  }
+
   /// What tells plans apart.
   private struct Key: Hashable {
     var samples: Int
@@ -42,6 +48,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   let isIndependent: Bool
   private let pins = Lock<[PinKey: Pin]>([:])
   private let plans = Lock<[Key: Plan]>([:])
+  private let branches = Lock<[BranchKey: CPUModel]>([:])
   /// Numbers of units that a run may have.
   let unitCounts: [Int]
   /// Until the model is ready, when one thread alone has it.
@@ -70,6 +77,15 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     for samples in Self.ladder(options.maximumBatch) where samples > 1 {
       _ = try plan(samples: samples, inputShapes: shapes, units: units)
     }
+  }
+
+  /// A branch of another model's program, which lies among the weights of a layer of that.
+  private init(_ program: Program, branchOf model: CPUModel, weights: BranchWeights) {
+    self.program = program
+    self.weights = weights
+    (memory, usesWinograd, precision) = (model.memory, model.usesWinograd, model.precision)
+    (unitCounts, isIndependent, isLoading) = (model.unitCounts, false, false)
+    isBatched = Array(repeating: false, count: program.graph.values.count)
   }
 
   // MARK: LoadedModel
@@ -128,6 +144,23 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
       plans[key] = plan
     }
     return plan
+  }
+
+  /// The model of a branch, which keeps its kernels and weights for all shapes.
+  func branch(
+    _ value: ValueID, _ name: String, layer: Int, make: () -> Program?
+  ) -> CPUModel? {
+    let key = BranchKey(value: value, name: name)
+    if let known = branches.withLock({ $0[key] }) { return known }
+    guard let program = make() else { return nil }
+    let weights = BranchWeights(weights, layer: layer, prefix: "\(value.index) \(name) ")
+    let made = CPUModel(program, branchOf: self, weights: weights)
+    return branches.withLock { branches in
+      // Another thread may have been faster; pins must be the same for all.
+      if let known = branches[key] { return known }
+      branches[key] = made
+      return made
+    }
   }
 
   /// Whether all shapes follow from those of the inputs, and no value is a string.

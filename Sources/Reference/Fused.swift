@@ -13,6 +13,10 @@ extension Reference {
       let sum = try generalProduct(call)
       return [try finish(call, sum.values, try call.input(0).type, sum.shape, residual: 3)]
     },
+    "stowage.FusedConvTranspose": { (call) throws(ModelError) in
+      guard let sum = try transposedConvolution(call)[0] else { return [nil] }
+      return [try finish(call, sum.reals(), sum.type, sum.shape, residual: 3)]
+    },
     "stowage.FusedBatchNormalization": { (call) throws(ModelError) in
       let results = try batchNormalization(call)
       guard let activation = try activation(of: call) else { return results }
@@ -31,7 +35,7 @@ extension Reference {
     },
   ]
 
-  /// Adds the residual, if there is one, and applies the activation.
+  /// Adds the residual, if there is one, applies the activation, then a scale and a shift.
   private static func finish(
     _ call: Call, _ values: [Double], _ type: ElementType, _ shape: [Int], residual: Int
   ) throws(ModelError) -> Tensor {
@@ -45,8 +49,11 @@ extension Reference {
         values[index] += added[source]
       }
     }
-    let activation = try activation(of: call)
-    return .from(reals: activation.map { values.map($0) } ?? values, type, shape)
+    if let activation = try activation(of: call) { values = values.map(activation) }
+    let scale = Double(call.node.float("scale", default: 1))
+    let shift = Double(call.node.float("shift", default: 0))
+    if scale != 1 || shift != 0 { values = values.map { $0 * scale + shift } }
+    return .from(reals: values, type, shape)
   }
 
   /// The activation of a fused node, or nil for none.

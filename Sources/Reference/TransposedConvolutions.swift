@@ -34,7 +34,7 @@ extension Reference {
     return taps
   }
 
-  @Sendable private static func transposedConvolution(
+  @Sendable static func transposedConvolution(
     _ call: Call
   ) throws(ModelError) -> [Tensor?] {
     let (x, w) = (try call.input(0), try call.input(1))

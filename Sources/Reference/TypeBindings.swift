@@ -39,8 +39,8 @@ extension Reference {
   /// Operators all of whose inputs share a type.
   private static let alike: Set<String> = [
     "Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Clip", "Concat", "Conv",
-    "ConvTranspose", "DeformConv", "Div", "Einsum", "Equal", "FusedConv", "FusedGemm",
-    "FusedMatMul", "Gemm", "Greater", "GreaterOrEqual", "GroupNormalization",
+    "ConvTranspose", "DeformConv", "Div", "Einsum", "Equal", "FusedConv", "FusedConvTranspose",
+    "FusedGemm", "FusedMatMul", "Gemm", "Greater", "GreaterOrEqual", "GroupNormalization",
     "InstanceNormalization", "LayerNormalization", "Less", "LessOrEqual", "MatMul", "Max", "Mean",
     "Min", "Mod", "Mul", "Or", "PRelu", "RMSNormalization", "Range", "StringConcat", "Sub", "Sum",
     "SwiGLU", "Xor",

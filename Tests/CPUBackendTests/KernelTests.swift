@@ -157,13 +157,37 @@ struct KernelTests {
     try expectAgreement(maker.finish(all, last, cell), seed: seed)
   }
 
+  @Test("GRU in both directions, in both of its forms", arguments: 0..<8)
+  func gatedUnits(seed: Int) throws {
+    var maker = GraphMaker(seed: seed)
+    let hidden = [16, 7, 20, 33][seed % 4]
+    let directions = seed < 4 ? 1 : 2
+    let x = maker.input([9, 12])
+    let turned = maker.node("Transpose", [x], ["perm": .ints([1, 0, 2])])
+    var inputs: [ValueID] = [
+      turned, maker.weight([directions, 3 * hidden, 12], scale: 0.4),
+      maker.weight([directions, 3 * hidden, hidden], scale: 0.4),
+    ]
+    if seed % 3 != 0 { inputs.append(maker.weight([directions, 6 * hidden])) }
+    let direction = directions == 2 ? "bidirectional" : seed == 1 ? "reverse" : "forward"
+    let y = maker.nodes(
+      "GRU", inputs,
+      [
+        "hidden_size": .int(hidden), "direction": .string(direction),
+        "linear_before_reset": .int(seed / 2 % 2),
+      ], count: 2)
+    let all = maker.node("Transpose", [y[0]], ["perm": .ints([2, 0, 1, 3])])
+    let last = maker.node("Transpose", [y[1]], ["perm": .ints([1, 0, 2])])
+    try expectAgreement(maker.finish(all, last), seed: seed)
+  }
+
   @Test("Attention of any size, with masks that are repeated", arguments: 0..<6)
   func attention(seed: Int) throws {
     var maker = GraphMaker(seed: seed)
     let (queries, keys, depth) = [(5, 7, 8), (33, 130, 16), (16, 64, 32), (1, 65, 20)][seed % 4]
     let q = maker.input([3, queries, depth])
     let k = maker.input([3, keys, depth])
-    let v = maker.input([3, keys, 10])
+    let v = maker.input([3, keys, [10, 32, 56, 16][seed % 4]])
     let turned = maker.node("Transpose", [k], ["perm": .ints([0, 1, 3, 2])])
     let scores = maker.node("MatMul", [q, turned])
     var scaled = maker.node("Mul", [scores, maker.constant([2], [])])
@@ -210,7 +234,7 @@ struct KernelTests {
 }
 
 extension GraphMaker {
-  fileprivate mutating func axes(_ values: [Int]) -> ValueID {
+  mutating func axes(_ values: [Int]) -> ValueID {
     graph.values.append(
       Value(
         name: "i\(graph.values.count)", type: .int64, shape: [.fixed(values.count)],

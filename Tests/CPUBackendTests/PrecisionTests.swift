@@ -68,6 +68,20 @@ private func network(_ kind: Int) -> Graph {
       ["group": .int(24), "pads": .ints([1, 1, 1, 1])])
     let c = maker.node("Transpose", [b], ["perm": .ints([0, 2, 3, 1])])
     return maker.finish(maker.node("Softsign", [c]))
+  case 4, 5:  // transposed convolutions: windows side by side, one channel, windows that overlap
+    let size = kind == 4 ? 2 : 3
+    let channels = kind == 4 ? 3 : 32
+    let strides: [String: Attribute] = ["strides": .ints([2, 2])]
+    let a = maker.node(
+      "ConvTranspose", [x, maker.weight([channels, 24, size, size], scale: scale(channels))],
+      strides)
+    let b = maker.node(
+      "Conv", [maker.node("Relu", [a]), maker.weight([32, 24, 1, 1], scale: 0.3)])
+    let c = maker.node(
+      "ConvTranspose", [b, maker.weight([32, 1, 2, 2], scale: scale(32))], strides)
+    let d = maker.node("Sigmoid", [c])
+    // Windows that overlap are computed in FP32.
+    return kind == 4 ? maker.finish(d, maker.node("GlobalAveragePool", [a])) : maker.finish(d)
   default:  // products, a softmax and a product of two activations
     let a = maker.node("MatMul", [x, maker.weight([40, 64], scale: scale(40))])
     let b = maker.node("Reshape", [a, maker.integers([0, 8, 8])])
@@ -80,7 +94,7 @@ private func network(_ kind: Int) -> Graph {
 struct PrecisionTests {
   @Test(
     "BF16 is near Reference, and not FP32 under another name",
-    .enabled(if: hasBFloat16), arguments: 0..<4)
+    .enabled(if: hasBFloat16), arguments: [0, 1, 2, 3, 4, 5])
   func near(kind: Int) throws {
     let graph = network(kind)
     var random = Seeded(kind + 100)
@@ -99,7 +113,7 @@ struct PrecisionTests {
 
   @Test(
     "The same sample has the same bits in every batch and on every number of units",
-    .enabled(if: hasBFloat16), arguments: 0..<4)
+    .enabled(if: hasBFloat16), arguments: [0, 1, 2, 3, 4, 5])
   func bits(kind: Int) throws {
     let graph = network(kind)
     var random = Seeded(kind + 200)

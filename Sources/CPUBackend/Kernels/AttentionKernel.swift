@@ -20,7 +20,7 @@ struct AttentionKernel: Kernel {
   let mask: (heads: [Int], query: Int, key: Int)?
 
   /// Queries and keys of a block.
-  private static let rows = 16
+  private static let rows = 64
   private static let block = 64
 
   /// Turned keys, scores, sums and their sizes, for each thread's block; values in whole vectors.
@@ -120,7 +120,15 @@ struct AttentionKernel: Kernel {
   ) {
     guard let mask else { return }
     let start = values + mask.heads[head] + query * mask.query + first * mask.key
-    for key in 0..<count { line[key] += start[key * mask.key] }
+    guard mask.key == 1 else {
+      for key in 0..<count { line[key] += start[key * mask.key] }
+      return
+    }
+    let whole = count & ~15
+    for key in stride(from: 0, to: whole, by: 16) {
+      VectorMath.store(VectorMath.load(line + key) + VectorMath.load(start + key), line + key)
+    }
+    for key in whole..<count { line[key] += start[key] }
   }
 
   /// Takes a block of scores and values into the sums of one query.
@@ -130,8 +138,12 @@ struct AttentionKernel: Kernel {
     _ total: UnsafeMutablePointer<Float>
   ) {
     for key in count..<Self.block { line[key] = -.infinity }
-    var peak = largest[0]
-    for key in 0..<count { peak = max(peak, line[key]) }
+    var peaks = SIMD16<Float>(repeating: largest[0])
+    for start in stride(from: 0, to: Self.block, by: 16) {
+      let next = VectorMath.load(line + start)
+      peaks.replace(with: next, where: next .> peaks)
+    }
+    let peak = peaks.max()
     // Nothing but masked keys so far: no sum to take them relative to.
     let base = peak == -.infinity ? 0 : peak
     let correction = VectorMath.exp(SIMD16(repeating: largest[0] - base))[0]
@@ -143,10 +155,41 @@ struct AttentionKernel: Kernel {
       lanes += power
     }
     total[0] = total[0] * correction + lanes.sum()
-    for lane in 0..<valueWidth { sums[lane] *= correction }
-    for key in 0..<count {
-      let (weight, row) = (line[key], values + key * valueDepth)
-      for lane in 0..<valueDepth { sums[lane] += weight * row[lane] }
+    addValues(line, count, values, sums, correction)
+  }
+
+  /// Multiplies the sums, and adds values as their weights tell: 32 elements stay in registers.
+  private func addValues(
+    _ weights: UnsafePointer<Float>, _ count: Int, _ values: UnsafePointer<Float>,
+    _ sums: UnsafeMutablePointer<Float>, _ correction: Float
+  ) {
+    var lane = 0
+    while lane + 32 <= valueDepth {
+      var a = VectorMath.load(sums + lane) * correction
+      var b = VectorMath.load(sums + lane + 16) * correction
+      for key in 0..<count {
+        let (weight, row) = (SIMD16(repeating: weights[key]), values + key * valueDepth + lane)
+        a.addProduct(VectorMath.load(row), weight)
+        b.addProduct(VectorMath.load(row + 16), weight)
+      }
+      VectorMath.store(a, sums + lane)
+      VectorMath.store(b, sums + lane + 16)
+      lane += 32
+    }
+    while lane + 16 <= valueDepth {
+      var a = VectorMath.load(sums + lane) * correction
+      for key in 0..<count {
+        a.addProduct(
+          VectorMath.load(values + key * valueDepth + lane), SIMD16(repeating: weights[key]))
+      }
+      VectorMath.store(a, sums + lane)
+      lane += 16
+    }
+    while lane < valueDepth {
+      var sum = sums[lane] * correction
+      for key in 0..<count { sum += weights[key] * values[key * valueDepth + lane] }
+      sums[lane] = sum
+      lane += 1
     }
   }
 }

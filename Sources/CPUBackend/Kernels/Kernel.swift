@@ -29,6 +29,13 @@ struct PrimitiveKernel: Kernel {
   var repetitions = 1
   /// An operand that is copied to another one first: a residual that must not be changed itself.
   var copy: (source: Int, target: Int, bytes: Int)?
+  /// Whether the kernel itself leaves zeros in the padding of its output.
+  var keepsPadding = false
+  private let runs = PreparedRuns()
+
+  init(primitive: Primitive, arguments: [Argument]) {
+    (self.primitive, self.arguments) = (primitive, arguments)
+  }
 
   var scratch: Int { primitive.scratch }
 
@@ -38,12 +45,24 @@ struct PrimitiveKernel: Kernel {
     if let copy, operands[copy.source] != operands[copy.target] {
       operands[copy.target].copyMemory(from: operands[copy.source], byteCount: copy.bytes)
     }
+    let run: PreparedRun
+    if let idle = runs.take() { run = idle } else { run = try prepare() }
+    defer { runs.give(run) }
     for repetition in 0..<repetitions {
-      try primitive.run(
-        arguments.map {
-          ($0.argument, $0.descriptor, operands[$0.operand] + repetition * $0.advance)
-        }, scratchpad: scratchpad)
+      for (place, argument) in arguments.enumerated() {
+        run.set(place, operands[argument.operand] + repetition * argument.advance)
+      }
+      try run.execute(scratchpad: scratchpad)
     }
+  }
+
+  private func prepare() throws(ModelError) -> PreparedRun {
+    try PreparedRun(
+      primitive,
+      arguments.map {
+        let isOutput = $0.argument == DNNL.destination || $0.argument == DNNL.to
+        return ($0.argument, $0.descriptor, isOutput && !keepsPadding)
+      })
   }
 }
 

@@ -13,6 +13,9 @@ struct ConvolutionWay {
   var algorithm: dnnl_alg_kind_t = dnnl_convolution_direct
   /// The type of the weights, where it is another one.
   var weightType: ElementType?
+  /// Whether the activation is a pass of its own: minimal filtering knows Relu alone, and saves
+  /// more than the pass costs.
+  var activatesAfterwards = false
 }
 
 /// A convolution for some samples, ready to be made in one of several ways.
@@ -33,6 +36,22 @@ struct ConvolutionShape {
     let block = MemoryDescriptor.block
     return groups == 1 || isDepthwise
       || (input[1] / groups % block == 0 && output[1] / groups % block == 0)
+  }
+
+  /// Takes a picture of one column for one of one row, which lies the same in memory: oneDNN
+  /// computes the pixels of a row together, and those of a column one by one.
+  mutating func turnColumn() {
+    guard input.count == 4, input[3] == 1, output[3] == 1, window.kernel[1] == 1, input[2] > 1,
+      window.before[1] == 0, window.after[1] == 0
+    else { return }
+    input.swapAt(2, 3)
+    output.swapAt(2, 3)
+    weights.swapAt(weights.count - 2, weights.count - 1)
+    window.kernel.swapAt(0, 1)
+    window.strides.swapAt(0, 1)
+    window.dilations.swapAt(0, 1)
+    window.before.swapAt(0, 1)
+    window.after.swapAt(0, 1)
   }
 
   /// Winograd's minimal filtering takes 2.25 to 4 times fewer products than the definition; its
@@ -73,6 +92,7 @@ struct ConvolutionShape {
     if suitsWinograd, usesWinograd {
       ways.append(blocks)
       ways[0].algorithm = dnnl_convolution_winograd
+      ways[0].activatesAfterwards = !post.isPlainRelu
     }
     if suitsBlocks { ways.append(blocks) }
     ways.append(ConvolutionWay(source: .plain, destination: .plain))
@@ -93,8 +113,11 @@ struct ConvolutionShape {
     let geometry = WindowGeometry(
       strides: window.strides, dilations: window.dilations, before: window.before,
       after: window.after)
+    var fused = post
+    if way.activatesAfterwards { (fused.activation, fused.further) = (nil, []) }
     return Primitive(
       .convolution(
-        way.algorithm, source: from, weights: weights, bias: bias, destination: to, geometry), post)
+        way.algorithm, source: from, weights: weights, bias: bias, destination: to, geometry),
+      fused)
   }
 }

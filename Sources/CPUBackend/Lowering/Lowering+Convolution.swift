@@ -25,16 +25,18 @@ extension Lowering {
     let residual = node.inputs.count > 3 ? node.inputs[3] : nil
     guard bias.map({ constant($0) != nil }) ?? true else { return false }
     guard let post = postOperations(node, addsResidual: residual != nil) else { return false }
-    let (input, output) = (try shape(x), try shape(y))
     let groups = node.int("group", default: 1)
-    let shape = ConvolutionShape(
-      input: input, output: output,
+    let given = (try self.shape(x), try self.shape(y))
+    var shape = ConvolutionShape(
+      input: given.0, output: given.1,
       weights: groups == 1
         ? weights.shape
         : [groups, weights.shape[0] / groups] + weights.shape.dropFirst(),
       window: try Window(
-        node, kernel: Array(weights.shape[2...]), input: Array(input[2...])),
-      channels: output[1], groups: groups, post: post)
+        node, kernel: Array(weights.shape[2...]), input: Array(given.0[2...])),
+      channels: given.1[1], groups: groups, post: post)
+    shape.turnColumn()
+    let (input, output) = (shape.input, shape.output)
     if try lowerGroupedPointwise(node, shape, weights) { return true }
     guard let (primitive, way, samples) = try choose(shape, x, y) else { return false }
 
@@ -64,6 +66,7 @@ extension Lowering {
           advance: to.byteCount),
       ])
     kernel.repetitions = output[0] / samples
+    kernel.keepsPadding = post.keepsZero
     var operands: [Plan.Operand] = [.buffer(source), .weight(packed), .weight(added)]
     if let elder {
       operands.append(.buffer(elder))
@@ -71,6 +74,12 @@ extension Lowering {
     }
     operands.append(.buffer(target))
     steps.append(Plan.Step(kernel: kernel, operands: operands, writes: 1))
+    if way.activatesAfterwards {
+      guard let form = descriptor(target), let after = Self.primitives(post.functions, form) else {
+        return false
+      }
+      append(after, from: target, to: target, form)
+    }
     return true
   }
 
@@ -84,6 +93,7 @@ extension Lowering {
     guard !shape.suitsBlocks, shape.input[2...] == shape.output[2...],
       (window.kernel + window.strides).allSatisfy({ $0 == 1 }),
       plane >= GroupedPointwiseKernel.width, activation.isEmpty || activation == "Relu",
+      shape.post.further.isEmpty, activation.isEmpty == (shape.post.activation == nil),
       let x = node.inputs[0], let w = node.inputs[1], let y = node.outputs[0]
     else { return false }
     let bias = node.inputs.count > 2 ? node.inputs[2] : nil
@@ -115,7 +125,7 @@ extension Lowering {
   }
 
   /// The way to convolve, pinned for the model when it is chosen first.
-  private mutating func choose(
+  mutating func choose(
     _ shape: ConvolutionShape, _ x: ValueID, _ y: ValueID
   ) throws(ModelError) -> (primitive: Primitive, way: ConvolutionWay, samples: Int)? {
     let size = shape.input.dropFirst()
@@ -160,53 +170,6 @@ extension Lowering {
       OneDNN.use(units: count)
       let primitive = shape.primitive(way, pinned: weights, samples: 1)
       return primitive?.implementation == implementation
-    }
-  }
-
-  /// What a fused node does after its sum; nil where oneDNN does not know the activation.
-  func postOperations(_ node: Node, addsResidual: Bool) -> PostOperations? {
-    let name = node.string("activation", default: "")
-    let activation = Activation.named(
-      name, alpha: node.float("alpha", default: Activation.defaultAlpha(name)),
-      beta: node.float("beta", default: name == "Clip" ? .greatestFiniteMagnitude : 0.5))
-    guard name.isEmpty || activation != nil else { return nil }
-    return PostOperations(addsToDestination: addsResidual, activation: activation)
-  }
-}
-
-extension Activation {
-  /// oneDNN's form of an ONNX activation.
-  static func named(_ name: String, alpha: Float = 0, beta: Float = 0) -> Activation? {
-    switch name {
-    case "Relu": Activation(algorithm: dnnl_eltwise_relu)
-    case "LeakyRelu": Activation(algorithm: dnnl_eltwise_relu, alpha: alpha)
-    case "Clip": Activation(algorithm: dnnl_eltwise_clip, alpha: alpha, beta: beta)
-    case "Sigmoid": Activation(algorithm: dnnl_eltwise_logistic)
-    case "Silu": Activation(algorithm: dnnl_eltwise_swish, alpha: 1)
-    case "Swish": Activation(algorithm: dnnl_eltwise_swish, alpha: alpha)
-    case "Tanh": Activation(algorithm: dnnl_eltwise_tanh)
-    case "Gelu": Activation(algorithm: dnnl_eltwise_gelu_erf)
-    case "GeluTanh": Activation(algorithm: dnnl_eltwise_gelu_tanh)
-    case "HardSwish": Activation(algorithm: dnnl_eltwise_hardswish)
-    case "Elu": Activation(algorithm: dnnl_eltwise_elu, alpha: alpha)
-    case "Mish": Activation(algorithm: dnnl_eltwise_mish)
-    case "Exp": Activation(algorithm: dnnl_eltwise_exp)
-    case "Abs": Activation(algorithm: dnnl_eltwise_abs)
-    case "Sqrt": Activation(algorithm: dnnl_eltwise_sqrt)
-    case "Round": Activation(algorithm: dnnl_eltwise_round)
-    case "Neg": Activation(algorithm: dnnl_eltwise_linear, alpha: -1)
-    default: nil
-    }
-  }
-
-  /// What ONNX takes where the attribute is left out.
-  static func defaultAlpha(_ name: String) -> Float {
-    switch name {
-    case "LeakyRelu": 0.01
-    case "Clip": -.greatestFiniteMagnitude
-    case "Elu", "Swish": 1
-    case "HardSigmoid": 0.2
-    default: 0
     }
   }
 }

@@ -34,7 +34,7 @@ extension Lowering {
     default: return false
     }
     return try lowerActivation(
-      Activation(algorithm: dnnl_eltwise_linear, alpha: line.0, beta: line.1), x, y)
+      [Activation(algorithm: dnnl_eltwise_linear, alpha: line.0, beta: line.1)], x, y)
   }
 
   /// Arithmetic, comparison and logic of any two tensors, in the plain layout.
@@ -118,14 +118,17 @@ extension Lowering {
     let (from, to, count) = (try type(x), try type(y), try shape(x).elementCount)
     let kernel: SwiftKernel? =
       switch (from, to) {
-      case (.bool, .float32), (.uint8, .float32): .converting(count, UInt8.self) { Float($0) }
-      case (.bool, .int32), (.uint8, .int32): .converting(count, UInt8.self) { Int32($0) }
-      case (.bool, .int64), (.uint8, .int64): .converting(count, UInt8.self) { Int64($0) }
-      case (.int32, .float32): .converting(count, Int32.self) { Float($0) }
-      case (.int32, .int64): .converting(count, Int32.self) { Int64($0) }
-      case (.int64, .float32): .converting(count, Int64.self) { Float($0) }
-      case (.float32, .float64): .converting(count, Float.self) { Double($0) }
-      case (.float64, .float32): .converting(count, Double.self) { Float($0) }
+      case (.bool, .float32), (.uint8, .float32):
+        SwiftKernel { Self.convert($0, count) { (x: UInt8) in Float(x) } }
+      case (.bool, .int32), (.uint8, .int32):
+        SwiftKernel { Self.convert($0, count) { (x: UInt8) in Int32(x) } }
+      case (.bool, .int64), (.uint8, .int64):
+        SwiftKernel { Self.convert($0, count) { (x: UInt8) in Int64(x) } }
+      case (.int32, .float32): SwiftKernel { Self.convert($0, count) { (x: Int32) in Float(x) } }
+      case (.int32, .int64): SwiftKernel { Self.convert($0, count) { (x: Int32) in Int64(x) } }
+      case (.int64, .float32): SwiftKernel { Self.convert($0, count) { (x: Int64) in Float(x) } }
+      case (.float32, .float64): SwiftKernel { Self.convert($0, count) { (x: Float) in Double(x) } }
+      case (.float64, .float32): SwiftKernel { Self.convert($0, count) { (x: Double) in Float(x) } }
       default: nil
       }
     guard let kernel else { return false }
@@ -134,6 +137,16 @@ extension Lowering {
     steps.append(
       Plan.Step(kernel: kernel, operands: [.buffer(source), .buffer(target)], writes: 1))
     return true
+  }
+
+  /// Converts so many numbers; inlined, so that each conversion is a loop over whole vectors.
+  @inline(__always)
+  private static func convert<From, To>(
+    _ operands: [UnsafeMutableRawPointer], _ count: Int, _ function: (From) -> To
+  ) {
+    let from = operands[0].assumingMemoryBound(to: From.self)
+    let to = operands[1].assumingMemoryBound(to: To.self)
+    for index in 0..<count { to[index] = function(from[index]) }
   }
 }
 
@@ -144,19 +157,6 @@ extension Tensor {
     case .int64: withElements(as: Int64.self) { $0.map(Int.init) }
     case .int32: withElements(as: Int32.self) { $0.map(Int.init) }
     default: nil
-    }
-  }
-}
-
-extension SwiftKernel {
-  /// Converts so many numbers of one type to another.
-  fileprivate static func converting<From, To>(
-    _ count: Int, _ type: From.Type, _ convert: @escaping @Sendable (From) -> To
-  ) -> SwiftKernel {
-    SwiftKernel { operands in
-      let from = operands[0].assumingMemoryBound(to: From.self)
-      let to = operands[1].assumingMemoryBound(to: To.self)
-      for index in 0..<count { to[index] = convert(from[index]) }
     }
   }
 }

@@ -19,8 +19,8 @@ extension Lowering {
       guard let bounds = clipBounds(node) else { return false }
       (alpha, beta) = bounds
     }
-    guard let activation = Activation.named(name, alpha: alpha, beta: beta) else { return false }
-    return try lowerActivation(activation, x, y)
+    guard let steps = Activation.steps(name, alpha: alpha, beta: beta) else { return false }
+    return try lowerActivation(steps, x, y)
   }
 
   /// oneDNN's logarithm is 1.4e-6 off at 1, where the right answer is 0.
@@ -38,19 +38,50 @@ extension Lowering {
     return true
   }
 
+  /// Functions of one number one after the other, all but the first in place.
   mutating func lowerActivation(
-    _ activation: Activation, _ x: ValueID, _ y: ValueID
+    _ functions: [Activation], _ x: ValueID, _ y: ValueID
   ) throws(ModelError) -> Bool {
-    let source = try home(x)
+    var source = try home(x)
+    // Where there are more zeros in the padding than channels, or where they would not stay zeros
+    // and oneDNN takes its slowest way, the plain layout is faster.
+    if forms[source].layout == .blocked, forms[source].shape[1] % MemoryDescriptor.block != 0,
+      forms[source].shape[1] < MemoryDescriptor.block / 2
+        || functions.contains(where: { !$0.keepsZero })
+    {
+      source = try value(x, .plain, forms[source].type)
+    }
     let (_, type, layout) = forms[source]
-    guard let form = descriptor(source),
-      let primitive = Primitive(.elementwise(activation, form))
-    else { return false }
+    guard let form = descriptor(source), let primitives = Self.primitives(functions, form) else {
+      return false
+    }
     let target = try makeBuffer(y, layout, type, successorOf: source)
-    append(
-      primitive,
-      [(DNNL.source, form, .buffer(source)), (DNNL.destination, form, .buffer(target))], writes: 1)
+    append(primitives, from: source, to: target, form)
     return true
+  }
+
+  /// Functions of one number as primitives; nil where oneDNN has none for the type.
+  static func primitives(_ functions: [Activation], _ form: MemoryDescriptor) -> [Primitive]? {
+    var primitives: [Primitive] = []
+    for function in functions {
+      guard let primitive = Primitive(.elementwise(function, form)) else { return nil }
+      primitives.append(primitive)
+    }
+    return primitives
+  }
+
+  /// Appends functions of one number, all but the first of them in place.
+  mutating func append(
+    _ primitives: [Primitive], from source: Int, to target: Int, _ form: MemoryDescriptor
+  ) {
+    for (place, primitive) in primitives.enumerated() {
+      append(
+        primitive,
+        [
+          (DNNL.source, form, .buffer(place == 0 ? source : target)),
+          (DNNL.destination, form, .buffer(target)),
+        ], writes: 1)
+    }
   }
 
   /// Bounds are attributes before opset 11, constant inputs since; nil when a request brings them.

@@ -95,14 +95,14 @@ extension Lowering {
   }
 
   /// No lengths, no peepholes, no functions of its own.
-  private func isStandardCell(_ node: Node) -> Bool {
+  func isStandardCell(_ node: Node) -> Bool {
     let rare = [4, 7].contains { node.inputs.count > $0 && node.inputs[$0] != nil }
     return !rare && node.attributes["activations"] == nil && node.attributes["clip"] == nil
       && node.int("input_forget", default: 0) == 0 && node.int("layout", default: 0) == 0
   }
 
   /// W·x + Wb + Rb for all steps, samples and directions; the buffer that holds it.
-  private mutating func lowerInputGates(
+  mutating func lowerInputGates(
     _ x: ValueID, _ weights: (tensor: Tensor, id: ValueID), _ bias: Tensor?, _ main: ValueID,
     _ columns: Int
   ) throws(ModelError) -> Int? {

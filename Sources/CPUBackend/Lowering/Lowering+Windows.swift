@@ -19,6 +19,7 @@ extension Lowering {
     let (input, type, layout) = forms[source]
     let output = try shape(y)
     guard (3...5).contains(input.count) else { return false }
+    if try lowerGlobalPool(node, x, y) { return true }
     guard let (window, after) = try poolWindow(node, input, output) else { return false }
     let algorithm =
       switch node.operation {
@@ -39,6 +40,24 @@ extension Lowering {
     append(
       primitive,
       [(DNNL.source, from, .buffer(source)), (DNNL.destination, to, .buffer(buffer))], writes: 1)
+    return true
+  }
+
+  /// Pools over whole planes that lie in one piece; oneDNN has a fast way for blocks alone.
+  private mutating func lowerGlobalPool(
+    _ node: Node, _ x: ValueID, _ y: ValueID
+  ) throws(ModelError) -> Bool {
+    let input = try shape(x)
+    guard node.operation.hasPrefix("Global"), try forms[home(x)].layout == .plain,
+      !input.contains(0)
+    else { return false }
+    let kernel = ReductionKernel(
+      kind: node.operation == "GlobalMaxPool" ? .maximum : .mean, outer: input[0] * input[1],
+      size: input[2...].reduce(1, *), inner: 1)
+    let source = try value(x, .plain)
+    let target = try makeBuffer(y, .plain)
+    steps.append(
+      Plan.Step(kernel: kernel, operands: [.buffer(source), .buffer(target)], writes: 1))
     return true
   }
 

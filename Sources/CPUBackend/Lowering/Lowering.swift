@@ -88,7 +88,14 @@ struct Lowering {
     case .sizes(let shape, let sizes)?:
       let numbers = sizes.compactMap { if case .fixed(let size) = $0 { size } else { nil } }
       guard numbers.count == sizes.count, let type = facts[id.index].type else { return nil }
-      return type == .int64 ? .integers(numbers, shape) : nil
+      switch type {
+      case .int64: return .integers(numbers, shape)
+      case .bool:
+        return .make(.bool, shape, as: UInt8.self) { elements in
+          for (index, number) in numbers.enumerated() { elements[index] = number == 0 ? 0 : 1 }
+        }
+      default: return nil
+      }
     case nil: return nil
     }
   }
@@ -282,10 +289,23 @@ struct Lowering {
     case "Slice": try lowerSlice(node)
     case "Split": try lowerSplit(node)
     case "Expand": try lowerExpand(node)
+    case "If": try lowerBranch(node)
+    case "Pad": try lowerPad(node)
+    case "Gather": try lowerGather(node)
+    case "Tile": try lowerTile(node)
+    case "Where": try lowerChoice(node)
+    case "LayerNormalization": try lowerLayerNormalization(node)
+    case "CumSum": try lowerRunningSum(node)
+    case "ArgMax", "ArgMin": try lowerExtremePlace(node)
+    case "TopK": try lowerLargest(node)
+    case "Pow": try lowerPower(node)
+    case "Not": try lowerNot(node)
+    case "Reciprocal", "Erf", "Floor", "Ceil", "Sin", "Cos": try lowerOtherFunction(node)
     case "Attention": try lowerAttention(node)
     case "LSTM": try lowerMemoryCells(node)
+    case "GRU": try lowerGatedUnits(node)
     case "Resize", "Upsample": try lowerResize(node)
-    case "ConvTranspose": try lowerTransposedConvolution(node)
+    case "ConvTranspose", "FusedConvTranspose": try lowerTransposedConvolution(node)
     case "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin": try lowerReduction(node)
     default: try lowerUnary(node)
     }

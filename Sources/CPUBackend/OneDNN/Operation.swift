@@ -78,7 +78,7 @@ enum Operation {
   ) -> dnnl_status_t {
     var extras = stowage_extras()
     extras.adds = post.addsToDestination ? 1 : 0
-    let functions = post.activation.map { [$0.raw] } ?? []
+    let functions = post.functions.map(\.raw)
     return functions.withUnsafeBufferPointer { functions in
       extras.functions = functions.baseAddress
       extras.function_count = Int32(functions.count)

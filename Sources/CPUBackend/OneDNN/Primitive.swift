@@ -71,6 +71,8 @@ struct PostOperations {
   var addsToDestination = false
   var activation: Activation?
   var quantization: Quantization?
+  /// What follows the activation, in this order.
+  var further: [Activation] = []
 }
 
 /// How a kernel for 8-bit integers makes its result of exact sums.
@@ -99,7 +101,7 @@ struct Activation {
 final class Primitive: @unchecked Sendable {
   // Unchecked: oneDNN's primitives are thread safe when the scratchpad is the caller's.
 
-  private let handle: dnnl_primitive_t
+  let handle: dnnl_primitive_t
   /// The primitive's own: the one that it was made of is a copy of several KiB.
   private let description: const_dnnl_primitive_desc_t
   /// Bytes that a run needs besides its arguments.
@@ -108,7 +110,7 @@ final class Primitive: @unchecked Sendable {
   let untouchedScratch: Int
   private let scratchLayout: MemoryDescriptor?
   /// What oneDNN 3 wants to be given with each run.
-  private let quantization: QuantizationArguments?
+  let quantization: QuantizationArguments?
 
   /// Makes a primitive; nil where oneDNN has no implementation.
   convenience init?(_ operation: Operation, _ post: PostOperations = PostOperations()) {

@@ -18,7 +18,7 @@ enum ConvolutionFolding {
         before.node.domain.isEmpty
       else { continue }
       switch before.node.operation {
-      case "Conv": fold(step, node, before, into: &rewriter)
+      case "Conv", "ConvTranspose": fold(step, node, before, into: &rewriter)
       case "BatchNormalization": join(step, node, before, &rewriter)
       default: break
       }
@@ -63,7 +63,8 @@ enum ConvolutionFolding {
     into rewriter: inout Rewriter
   ) {
     guard conv.node.inputs.count >= 2, let weight = rewriter.constant(conv.node.inputs[1]),
-      weight.type == .float32, let channels = weight.shape.first, channels > 0,
+      weight.type == .float32, weight.shape.count > 2,
+      let channels = outputChannels(conv.node, weight), channels > 0,
       let scale = step.scale.spread(channels), let shift = step.shift.spread(channels),
       let index = rewriter.producer(of: node.outputs[0])?.index
     else { return }
@@ -76,7 +77,8 @@ enum ConvolutionFolding {
     var fused = conv.node
     if scale.contains(where: { $0 != 1 }) {
       fused.inputs[1] = rewriter.add(
-        scaled(weight, by: scale), name: "\(conv.node.name):weight")
+        scaled(weight, by: scale, isTransposed: conv.node.operation == "ConvTranspose"),
+        name: "\(conv.node.name):weight")
     }
     let biasID = rewriter.add(.floats(bias, shape: [channels]), name: "\(conv.node.name):bias")
     fused.inputs = [fused.inputs[0], fused.inputs[1], biasID]
@@ -84,13 +86,20 @@ enum ConvolutionFolding {
     rewriter.fuse([conv.index, index], into: fused)
   }
 
+  /// The channels that a convolution makes; nil for transposed ones in groups.
+  private static func outputChannels(_ node: Node, _ weight: Tensor) -> Int? {
+    guard node.operation == "ConvTranspose" else { return weight.shape[0] }
+    return node.int("group", default: 1) == 1 ? weight.shape[1] : nil
+  }
+
   /// Scales the filters of each output channel, when they are needed.
-  private static func scaled(_ weight: Tensor, by scale: [Float]) -> Tensor {
-    let each = weight.elementCount / scale.count
+  private static func scaled(_ weight: Tensor, by scale: [Float], isTransposed: Bool) -> Tensor {
+    let each = weight.shape.dropFirst(isTransposed ? 2 : 1).reduce(1, *)
     let storage = TensorStorage(byteCount: weight.byteCount, from: [weight.storage]) { memory in
       let source = weight.storage.source
-      for (channel, factor) in scale.enumerated() {
-        for place in channel * each..<(channel + 1) * each {
+      for filter in 0..<weight.elementCount / max(each, 1) {
+        let factor = scale[filter % scale.count]
+        for place in filter * each..<(filter + 1) * each {
           let element = source.loadUnaligned(fromByteOffset: place * 4, as: Float.self)
           memory.storeBytes(of: element * factor, toByteOffset: place * 4, as: Float.self)
         }

@@ -9,7 +9,7 @@ enum LayerFusion {
     // Backwards, so that of two convolutions that are added the later one takes the sum.
     for index in graph.nodes.indices.reversed() {
       guard let node = rewriter.nodes[index], node.domain.isEmpty else { continue }
-      if ["Conv", "Gemm", "MatMul"].contains(node.operation) {
+      if ["Conv", "ConvTranspose", "Gemm", "MatMul"].contains(node.operation) {
         fuse(node, at: index, facts, &rewriter)
       } else if node.operation == "BatchNormalization" {
         fuseNormalization(node, at: index, facts, &rewriter)
@@ -49,12 +49,16 @@ enum LayerFusion {
     fused.inputs += Array(repeating: nil, count: max(0, 3 - node.inputs.count))
     var taken = [index]
     var end = output
-    if node.operation != "Conv", let bias = biasAdded(to: end, fused, facts, rewriter) {
+    if ["Gemm", "MatMul"].contains(node.operation),
+      let bias = biasAdded(to: end, fused, facts, rewriter)
+    {
       fused.inputs[2] = flat(bias.value, &rewriter)
       taken.append(bias.index)
       end = bias.output
     }
-    if let residual = residualAdded(to: end, at: index, facts, rewriter) {
+    if node.operation != "ConvTranspose",
+      let residual = residualAdded(to: end, at: index, facts, rewriter)
+    {
       fused.inputs.append(residual.value)
       taken.append(residual.index)
       end = residual.output
@@ -68,10 +72,37 @@ enum LayerFusion {
       taken.append(next.index)
       end = result
     }
+    while let next = rewriter.onlyReader(of: end),
+      let line = scalarLine(next.node, of: end, facts, rewriter), let result = next.node.outputs[0]
+    {
+      let scale = fused.float("scale", default: 1) * line.scale
+      fused.attributes["shift"] = .float(fused.float("shift", default: 0) * line.scale + line.shift)
+      fused.attributes["scale"] = .float(scale)
+      taken.append(next.index)
+      end = result
+    }
     // A plain matrix product stays what it is: there is nothing to be gained by another name.
     guard taken.count > 1 || node.operation != "MatMul" else { return }
     fused.outputs = [end]
     rewriter.fuse(taken, into: fused)
+  }
+
+  /// A product or a sum with one number that leaves the shape, as a line.
+  private static func scalarLine(
+    _ node: Node, of value: ValueID, _ facts: [ValueFacts], _ rewriter: Rewriter
+  ) -> (scale: Float, shift: Float)? {
+    guard node.domain.isEmpty, let (operand, scalar, isSecond) = rewriter.operandAndScalar(node),
+      operand == value, let result = node.outputs[0], result.index < facts.count,
+      value.index < facts.count, facts[result.index].shape != nil,
+      facts[result.index].shape == facts[value.index].shape
+    else { return nil }
+    switch node.operation {
+    case "Mul": return (scalar, 0)
+    case "Add": return (1, scalar)
+    case "Sub": return isSecond ? (1, -scalar) : (-1, scalar)
+    case "Div" where isSecond && scalar.isNormal: return (1 / scalar, 0)
+    default: return nil
+    }
   }
 
   /// A one-dimensional constant added to the columns of a product.

@@ -60,5 +60,6 @@ enum Optimisation {
       LayerFusion.run(&graph, facts: facts)
     }
     DeadNodes.run(&graph)
+    if passes.contains(.simplification) { try BranchOptimisation.run(&graph, passes) }
   }
 }

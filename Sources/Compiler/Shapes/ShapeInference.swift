@@ -194,6 +194,10 @@ extension Tensor {
           target[index] = Int32(truncatingIfNeeded: element)
         }
       }
+    case .bool:
+      return make(.bool, shape, as: UInt8.self) { target in
+        for (index, element) in elements.enumerated() { target[index] = element == 0 ? 0 : 1 }
+      }
     default: return nil
     }
   }

@@ -22,15 +22,14 @@ extension ShapeRules {
           graph, inputs: [], captures: captures, sizes: facts.sizes)
         results.append(graph.outputs.map { found[$0.index] })
       } catch {
-        // A branch that does not fit these shapes may be there for others, and never be taken.
+        // A branch that does not fit these shapes is there for others: taken, it would fail.
         guard taken.count > 1 else { throw error }
       }
     }
     guard !results.isEmpty else { throw facts.refusal("has no branch that fits its inputs") }
     for index in facts.outputs.indices {
       let first = results[0][index]
-      let start = results.count == taken.count ? first.shape : nil
-      let agreed = results.dropFirst().reduce(start) { shape, other in
+      let agreed = results.dropFirst().reduce(first.shape) { shape, other in
         merge(shape, other[index].shape, facts, output: index)
       }
       facts.set(index, first.type, agreed)

@@ -7,7 +7,10 @@ extension ShapeRules {
   ]
 
   static func recurrence(_ facts: inout NodeFacts) throws(ModelError) {
-    guard let input = facts.shape(0), input.count == 3, let recurrence = facts.shape(2),
+    if let input = facts.shape(0), input.count != 3 {
+      throw facts.refusal("has an input of shape \(input.text) instead of three dimensions")
+    }
+    guard let input = facts.shape(0), let recurrence = facts.shape(2),
       recurrence.count == 3
     else {
       for index in facts.outputs.indices {

@@ -44,6 +44,7 @@ enum ShapeRules {
   /// Operators that fusion makes.
   static let fused: [String: ShapeRule] = [
     "FusedConv": conv, "FusedGemm": gemm, "FusedMatMul": matMul, "Attention": fusedAttention,
-    "FusedBatchNormalization": batchNormalization, "Silu": sameAsFirst,
+    "FusedBatchNormalization": batchNormalization, "FusedConvTranspose": convTranspose,
+    "Silu": sameAsFirst,
   ].merging(foldedQuantization) { first, _ in first }
 }
