@@ -56,7 +56,8 @@ extension Activation {
     return named(name, alpha: alpha, beta: beta).map { [$0] }
   }
 
-  private static func named(_ name: String, alpha: Float, beta: Float) -> Activation? {
+  /// oneDNN's function for an ONNX activation that is one of its functions.
+  static func named(_ name: String, alpha: Float = 0, beta: Float = 0) -> Activation? {
     switch name {
     case "Relu": Activation(algorithm: dnnl_eltwise_relu)
     case "LeakyRelu": Activation(algorithm: dnnl_eltwise_relu, alpha: alpha)

@@ -8,6 +8,7 @@ extension Lowering {
   /// Pools over windows and over whole planes, in the layout of their input.
   mutating func lowerPool(_ node: Node) throws(ModelError) -> Bool {
     guard let x = node.inputs[0], try type(x) == .float32 else { return false }
+    if try lowerGlobalPool(node, x) { return true }
     return try lowerPool(node, from: home(x))
   }
 
@@ -19,7 +20,6 @@ extension Lowering {
     let (input, type, layout) = forms[source]
     let output = try shape(y)
     guard (3...5).contains(input.count) else { return false }
-    if try lowerGlobalPool(node, x, y) { return true }
     guard let (window, after) = try poolWindow(node, input, output) else { return false }
     let algorithm =
       switch node.operation {
@@ -44,12 +44,10 @@ extension Lowering {
   }
 
   /// Pools over whole planes that lie in one piece; oneDNN has a fast way for blocks alone.
-  private mutating func lowerGlobalPool(
-    _ node: Node, _ x: ValueID, _ y: ValueID
-  ) throws(ModelError) -> Bool {
+  private mutating func lowerGlobalPool(_ node: Node, _ x: ValueID) throws(ModelError) -> Bool {
     let input = try shape(x)
-    guard node.operation.hasPrefix("Global"), try forms[home(x)].layout == .plain,
-      !input.contains(0)
+    guard let y = node.outputs[0], node.operation.hasPrefix("Global"), input.count > 2,
+      !input.contains(0), try forms[home(x)].layout == .plain
     else { return false }
     let kernel = ReductionKernel(
       kind: node.operation == "GlobalMaxPool" ? .maximum : .mean, outer: input[0] * input[1],
