@@ -185,7 +185,10 @@ struct Folding {
       if meanTheSame(x.node, quantize) {
         parts.append((x.inputs[0], nil))
       } else {
-        guard let table = table([x.node, quantize], of: x.type) else { return nil }
+        // The table comes in the place of the node that makes a real value, unless others read it.
+        guard rewriter.onlyReader(of: input) != nil,
+          let table = table([x.node, quantize], of: x.type)
+        else { return nil }
         parts.append((x.inputs[0], table))
       }
     }
@@ -195,8 +198,6 @@ struct Folding {
         joined.inputs[place] = part.id
         continue
       }
-      // In the place of the node that makes a real value of it, unless others read that, too.
-      guard rewriter.onlyReader(of: node.inputs[place]) != nil else { return nil }
       rewriter.replace(old.index, with: lookup(old.node, part.id, table, old.node.outputs))
     }
     return joined

@@ -61,4 +61,25 @@ struct QuantizationFoldingTests {
     let constant = try program.graph[#require(weights)].constant
     #expect(constant?.type == .float32)
   }
+
+  @Test("A Concat of which one part cannot be folded stays real as a whole")
+  func unfoldedConcat() throws {
+    let builder = GraphBuilder()
+    let zero = int8(builder, [3], [])
+    func real(_ x: ValueID, _ step: Float) -> ValueID {
+      let scale = builder.scalar(step)
+      let quantized = builder.node("QuantizeLinear", [x, scale, zero])
+      return builder.node("DequantizeLinear", [quantized, scale, zero])
+    }
+    let x = builder.input("x", ["N", 2, 4])
+    let (first, second) = (real(x, 0.02), real(x, 0.03))
+    let joined = builder.node("Concat", [first, second], ["axis": .int(1)])
+    let scale = builder.scalar(0.01)
+    let result = builder.node("QuantizeLinear", [joined, scale, zero])
+    // Somebody else reads the second part as a real value.
+    let graph = builder.finish(
+      builder.node("DequantizeLinear", [result, scale, zero]), builder.node("Exp", [second]))
+    let program = try expectSameAnswers(graph, shapes: [[2, 2, 4]])
+    #expect(!program.graph.nodes.contains { $0.operation == "Lookup" })
+  }
 }
