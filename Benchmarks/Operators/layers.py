@@ -83,6 +83,13 @@ def follow(g, y):
         y = g.add(g.choose(["Sigmoid", "Tanh", "LeakyRelu", "Elu", "Softplus"]), [y])
     elif kind == 4 and g.opset >= 14:
         y = g.add("HardSwish", [y])
+    elif kind == 5:
+        y = g.add("HardSigmoid", [y], alpha=g.choose([0.2, 1 / 6, 0.4]), beta=0.5)
+    if g.chance(0.2):
+        # One number, as learnt scales after activations are.
+        y = g.add("Mul", [y, g.constant(np.float32(g.random.uniform(-2, 2)))])
+        if g.chance(0.6):
+            y = g.add("Add", [g.constant(np.float32(g.random.uniform(-1, 1))), y])
     return y
 
 
@@ -97,16 +104,19 @@ def conv_transpose(g):
     outputs = g.integer(1, 3)
     strides = [g.integer(1, 2) for _ in spatial]
     given = {"strides": strides, "group": groups}
-    if g.chance(0.5):
-        given["pads"] = [g.integer(0, size // 2) for size in kernel + kernel]
     if g.chance(0.3):
+        # Windows that do not overlap.
+        outputs, given["strides"] = g.integer(1, 20), kernel
+    elif g.chance(0.5):
+        given["pads"] = [g.integer(0, size // 2) for size in kernel + kernel]
+    if "pads" in given and g.chance(0.5):
         given["output_padding"] = [g.integer(0, stride - 1) for stride in strides]
     if g.chance(0.2):
         given["dilations"] = [g.integer(1, 2) for _ in spatial]
     operands = [x, weight(g, [channels, outputs] + kernel)]
     if g.chance(0.6):
         operands.append(g.weight([outputs * groups]))
-    g.add("ConvTranspose", operands, **given)
+    follow(g, g.add("ConvTranspose", operands, **given))
 
 
 @rule(4)

@@ -4,7 +4,7 @@ import Models
 ///
 /// Operands: input, then as many outputs as the function writes.
 struct LineKernel<Element: Sendable>: Kernel {
-  /// One line: its elements lie `step` apart, and `place` is where its outputs begin.
+  /// One line, whose elements lie `step` apart.
   struct Line {
     let source: UnsafePointer<Element>
     let step: Int
