@@ -4,10 +4,10 @@ import Testing
 import Vocabulary
 
 /// A device on which a megabyte takes a millisecond and handling faults takes nothing.
-private func device(units: Int = 1) -> DeviceProfile {
+private func device(units: Int = 1, slowdown: Double? = nil) -> DeviceProfile {
   DeviceProfile(
     name: "example", source: "worked examples", units: units, pageKilobytes: 1,
-    link: .init(gigabytesPerSecond: 1, latencyMicroseconds: 0))
+    link: .init(gigabytesPerSecond: 1, latencyMicroseconds: 0, slowdown: slowdown))
 }
 
 /// A call of a layer: milliseconds, fixed and per sample.
@@ -36,10 +36,12 @@ private func model(
 }
 
 private func play(
-  _ policy: String, memory: Double, units: Int = 1, _ models: [Workload.Model]
+  _ policy: String, memory: Double, units: Int = 1, slowdown: Double? = nil,
+  _ models: [Workload.Model]
 ) throws -> Report {
   let workload = Workload(
-    device: device(units: units), budget: ByteCount(Int(memory * 1e6)), models: models,
+    device: device(units: units, slowdown: slowdown), budget: ByteCount(Int(memory * 1e6)),
+    models: models,
     seconds: 1e4, seed: 1)
   let entry = try #require(PolicyCatalog.entry(named: policy))
   var simulator = try Simulator(workload, under: entry)
@@ -54,6 +56,13 @@ private func isNear(_ value: Double, _ expected: Double, within share: Double = 
 
 @Suite("Worked examples under the clock")
 struct WorkedExampleTests {
+  @Test("A layer beside a page-in takes longer by the device's slowdown: 4 + 6 + 5")
+  func slowdown() throws {
+    let cat = model("cat", [layer(4, line(0, 5)), layer(4, line(0, 5))], at: [0])
+    #expect(isNear(try play("stowage", memory: 20, [cat]).makespan, 14))
+    #expect(isNear(try play("stowage", memory: 20, slowdown: 0.2, [cat]).makespan, 15))
+  }
+
   @Test(
     "T1: least recent use misses every block of a cyclic sweep as soon as one does not fit",
     arguments: [(10, 9), (10, 5), (20, 10)])
