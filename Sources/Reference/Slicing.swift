@@ -174,7 +174,7 @@ extension Reference {
   }
 
   /// Where an index outside an axis reads, or nil for the constant.
-  private static func padded(_ index: Int, _ size: Int, _ mode: String) -> Int? {
+  public static func padded(_ index: Int, _ size: Int, _ mode: String) -> Int? {
     if (0..<size).contains(index) { return index }
     switch mode {
     case "edge": return min(max(index, 0), size - 1)

@@ -12,27 +12,6 @@ import Vocabulary
 
 @testable import Engine
 
-/// A model of one product with a bias, over samples of two numbers.
-private func perceptron() throws -> Program {
-  let weights = Tensor.make(.float32, [2, 3], as: Float.self) { elements in
-    for index in elements.indices { elements[index] = Float(index) }
-  }
-  let graph = Graph(
-    name: "g",
-    values: [
-      Value(name: "x", type: .float32, shape: [.symbol("n"), .fixed(2)]),
-      Value(name: "w", type: .float32, shape: [.fixed(2), .fixed(3)], constant: weights),
-      Value(name: "y", type: .float32, shape: [.symbol("n"), .fixed(3)]),
-    ],
-    nodes: [
-      Node(
-        name: "product", operation: "MatMul", opset: 13, inputs: [ValueID(0), ValueID(1)],
-        outputs: [ValueID(2)])
-    ],
-    inputs: [ValueID(0)], outputs: [ValueID(2)])
-  return try Compiler.compile(graph)
-}
-
 /// An engine with one model, `m`.
 private func engine(
   _ configuration: EngineConfiguration = EngineConfiguration(units: 2, executors: 2),
@@ -43,7 +22,7 @@ private func engine(
     policy: Scheduler(SchedulerOptions(units: 2, executors: configuration.executors)),
     registry: Registry(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
   engine.catalog.expect([ModelDescription(name: "m", version: "1", state: .loading)])
-  try engine.publish("m", version: "1", perceptron())
+  try engine.publish("m", version: "1", makeProduct { Float($0) })
   return engine
 }
 

@@ -8,7 +8,11 @@ import Models
 /// recurrent weights as `pack` lays them; recurrent biases of the hidden gate
 /// [directions, hidden]; the state before the first step, if there is one; then the outputs that
 /// are wanted.
-struct GatedUnitKernel: Kernel {
+struct GatedUnitKernel: RecurrentKernel {
+  static let gateCount = 3
+  /// Three rows of sums, the state, and the state as reset.
+  static let rowCount = 5
+
   let steps: Int
   let samples: Int
   let hidden: Int
@@ -21,45 +25,7 @@ struct GatedUnitKernel: Kernel {
   /// Operands of all states and of the last one; nil where not wanted.
   var after: (states: Int?, state: Int?)
 
-  /// Hidden units rounded up to whole vectors.
-  private var width: Int { (hidden + 15) & ~15 }
-
-  /// Three rows of sums, the state, and the state as reset, of each direction of each sample.
-  var scratch: Int { samples * directions.count * 5 * width * 4 + 64 }
-
-  /// Floats of the packed weights.
-  var weightCount: Int { directions.count * hidden * 3 * width }
-
-  /// Writes weights of shape [directions, 3 × hidden, hidden] unit by unit of the state: what it
-  /// adds to all gates, each in whole vectors.
-  func pack(_ weights: UnsafeBufferPointer<Float>, into packed: UnsafeMutablePointer<Float>) {
-    packed.update(repeating: 0, count: weightCount)
-    for direction in directions.indices {
-      for row in 0..<3 * hidden {
-        let lane = row / hidden * width + row % hidden
-        for unit in 0..<hidden {
-          packed[(direction * hidden + unit) * 3 * width + lane] =
-            weights[(direction * 3 * hidden + row) * hidden + unit]
-        }
-      }
-    }
-  }
-
-  func run(
-    _ operands: [UnsafeMutableRawPointer], scratchpad: UnsafeMutableRawPointer
-  ) throws(ModelError) {
-    let floats = operands.map { $0.assumingMemoryBound(to: Float.self) }
-    let memory = scratchpad.assumingMemoryBound(to: Float.self)
-    let work = samples * directions.count
-    OneDNN.parallel { thread, threads in
-      for index in work * thread / threads..<work * (thread + 1) / threads {
-        runOne(
-          floats, direction: index / samples, sample: index % samples, memory + index * 5 * width)
-      }
-    }
-  }
-
-  private func runOne(
+  func runOne(
     _ operands: [UnsafeMutablePointer<Float>], direction: Int, sample: Int,
     _ memory: UnsafeMutablePointer<Float>
   ) {

@@ -7,7 +7,11 @@ import Models
 /// Operands: gates [steps, samples, directions × 4 × hidden] in order input, output, forget, cell;
 /// recurrent weights as `pack` lays them; state and cell before the first step, where there are
 /// any; then the outputs that are wanted.
-struct MemoryCellKernel: Kernel {
+struct MemoryCellKernel: RecurrentKernel {
+  static let gateCount = 4
+  /// Four rows of gates, the state and the cell.
+  static let rowCount = 6
+
   let steps: Int
   let samples: Int
   let hidden: Int
@@ -18,46 +22,7 @@ struct MemoryCellKernel: Kernel {
   /// Operands of all states, and of state and cell after the last step; nil where not wanted.
   let after: (states: Int?, state: Int?, cell: Int?)
 
-  /// Hidden units rounded up to whole vectors: rows of gates in memory of our own.
-  private var width: Int { (hidden + 15) & ~15 }
-
-  /// Four rows of gates, the state and the cell of each direction of each sample.
-  var scratch: Int { samples * directions.count * 6 * width * 4 + 64 }
-
-  /// Floats of the packed weights.
-  var weightCount: Int { directions.count * hidden * 4 * width }
-
-  /// Writes weights of shape [directions, 4 × hidden, hidden] unit by unit of the state: what it
-  /// adds to all gates, each in whole vectors.
-  func pack(_ weights: UnsafeBufferPointer<Float>, into packed: UnsafeMutablePointer<Float>) {
-    packed.update(repeating: 0, count: weightCount)
-    for direction in directions.indices {
-      for row in 0..<4 * hidden {
-        let lane = row / hidden * width + row % hidden
-        for unit in 0..<hidden {
-          packed[(direction * hidden + unit) * 4 * width + lane] =
-            weights[(direction * 4 * hidden + row) * hidden + unit]
-        }
-      }
-    }
-  }
-
-  func run(
-    _ operands: [UnsafeMutableRawPointer], scratchpad: UnsafeMutableRawPointer
-  ) throws(ModelError) {
-    let floats = operands.map { $0.assumingMemoryBound(to: Float.self) }
-    let memory = scratchpad.assumingMemoryBound(to: Float.self)
-    let work = samples * directions.count
-    OneDNN.parallel { thread, threads in
-      for index in work * thread / threads..<work * (thread + 1) / threads {
-        runOne(
-          floats, direction: index / samples, sample: index % samples,
-          memory + index * 6 * width)
-      }
-    }
-  }
-
-  private func runOne(
+  func runOne(
     _ operands: [UnsafeMutablePointer<Float>], direction: Int, sample: Int,
     _ memory: UnsafeMutablePointer<Float>
   ) {

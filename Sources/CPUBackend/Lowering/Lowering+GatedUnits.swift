@@ -14,12 +14,7 @@ extension Lowering {
     let given = node.inputs.count > 3 ? node.inputs[3] : nil
     guard given.map({ constant($0) != nil }) ?? true else { return false }
     let (input, hidden) = (try shape(x), recurrence.shape[2])
-    let directions: [Bool] =
-      switch node.string("direction", default: "forward") {
-      case "forward": [false]
-      case "reverse": [true]
-      default: [false, true]
-      }
+    let directions = directions(of: node)
     let columns = directions.count * 3 * hidden
     let bias = Self.parted(given.flatMap { constant($0) }, directions.count, hidden)
     guard weights.elementCount == columns * input[2], input.reduce(1, *) > 0,

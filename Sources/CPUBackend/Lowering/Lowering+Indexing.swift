@@ -1,5 +1,6 @@
 import Compiler
 import Models
+import Reference
 import Vocabulary
 
 extension Lowering {
@@ -26,7 +27,7 @@ extension Lowering {
     for (place, axis) in axes.enumerated() { before[axis] = amounts[place] }
     let mode = node.string("mode", default: "constant")
     let places = input.indices.map { axis in
-      (0..<output[axis]).map { Self.padded($0 - before[axis], input[axis], mode) }
+      (0..<output[axis]).map { Reference.padded($0 - before[axis], input[axis], mode) ?? -1 }
     }
     guard let filling = Self.filling(node, known(2), type) else { return false }
     let kernel = PadKernel(places: places, input: input, filling: filling)
@@ -35,21 +36,6 @@ extension Lowering {
     steps.append(
       Plan.Step(kernel: kernel, operands: [.buffer(source), .buffer(target)], writes: 1))
     return true
-  }
-
-  /// The place of an axis that a padded one takes, -1 for the constant.
-  private static func padded(_ index: Int, _ size: Int, _ mode: String) -> Int {
-    if (0..<size).contains(index) { return index }
-    switch mode {
-    case "edge": return min(max(index, 0), size - 1)
-    case "wrap": return (index % size + size) % size
-    case "reflect":
-      guard size > 1 else { return 0 }
-      let period = 2 * (size - 1)
-      let folded = (index % period + period) % period
-      return folded < size ? folded : period - folded
-    default: return -1
-    }
   }
 
   /// The bytes of the constant in the type in which the tensor is kept; nil where it cannot be.

@@ -77,12 +77,7 @@ extension Lowering {
     let bias = node.inputs.count > 3 ? node.inputs[3] : nil
     guard bias.map({ constant($0) != nil }) ?? true else { return false }
     let (input, hidden) = (try shape(x), recurrence.shape[2])
-    let directions: [Bool] =
-      switch node.string("direction", default: "forward") {
-      case "forward": [false]
-      case "reverse": [true]
-      default: [false, true]
-      }
+    let directions = directions(of: node)
     let columns = directions.count * 4 * hidden
     guard weights.elementCount == columns * input[2], input.reduce(1, *) > 0,
       let gates = try lowerInputGates(x, (weights, w), bias.flatMap { constant($0) }, main, columns)
@@ -92,6 +87,15 @@ extension Lowering {
       MemoryCellKernel(
         steps: input[0], samples: input[1], hidden: hidden, directions: directions,
         before: (nil, nil), after: (nil, nil, nil)))
+  }
+
+  /// For each direction of a recurrent node whether it begins with the last step.
+  func directions(of node: Node) -> [Bool] {
+    switch node.string("direction", default: "forward") {
+    case "forward": [false]
+    case "reverse": [true]
+    default: [false, true]
+    }
   }
 
   /// No lengths, no peepholes, no functions of its own.

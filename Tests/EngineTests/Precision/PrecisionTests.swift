@@ -39,26 +39,6 @@ private struct Exaggerating: Backend {
   }
 }
 
-private func product() throws -> Program {
-  let weights = Tensor.make(.float32, [2, 3], as: Float.self) { elements in
-    for index in elements.indices { elements[index] = Float(index) - 2 }
-  }
-  return try Compiler.compile(
-    Graph(
-      name: "g",
-      values: [
-        Value(name: "x", type: .float32, shape: [.symbol("n"), .fixed(2)]),
-        Value(name: "w", type: .float32, shape: [.fixed(2), .fixed(3)], constant: weights),
-        Value(name: "y", type: .float32, shape: [.symbol("n"), .fixed(3)]),
-      ],
-      nodes: [
-        Node(
-          name: "product", operation: "MatMul", opset: 13, inputs: [ValueID(0), ValueID(1)],
-          outputs: [ValueID(2)])
-      ],
-      inputs: [ValueID(0)], outputs: [ValueID(2)]))
-}
-
 private func engine(_ choice: PrecisionChoice, _ backend: any Backend) -> Engine {
   let engine = Engine(
     configuration: EngineConfiguration(precision: choice), backend: backend,
@@ -74,7 +54,7 @@ struct PrecisionTests {
   @Test("What a reduced precision costs is measured at load and told with the model")
   func loss() throws {
     let engine = engine(PrecisionChoice(byModel: ["a": .bfloat16]), Exaggerating())
-    for name in ["a", "b"] { try engine.publish(name, version: "1", product()) }
+    for name in ["a", "b"] { try engine.publish(name, version: "1", makeProduct { Float($0) - 2 }) }
     let (reduced, exact) = (engine.model("a", version: nil), engine.model("b", version: nil))
     #expect(reduced?.precision == .bfloat16)
     #expect(abs((reduced?.precisionLoss?.rootMeanSquare ?? 0) - 0.01) < 1e-5)
@@ -87,7 +67,7 @@ struct PrecisionTests {
   @Test("A backend that has no such precision refuses the model with a sentence")
   func refusal() throws {
     let engine = engine(PrecisionChoice(standard: .bfloat16), ReferenceBackend())
-    let program = try product()
+    let program = try makeProduct { Float($0) - 2 }
     #expect {
       try engine.publish("a", version: "1", program)
     } throws: {
