@@ -151,13 +151,3 @@ struct PrecisionTests {
     }
   }
 }
-
-extension GraphMaker {
-  fileprivate mutating func integers(_ values: [Int]) -> ValueID {
-    graph.values.append(
-      Value(
-        name: "i\(graph.values.count)", type: .int64, shape: [.fixed(values.count)],
-        constant: .integers(values, [values.count])))
-    return ValueID(graph.values.count - 1)
-  }
-}
