@@ -125,7 +125,7 @@ extension Lowering {
     _ implementation: String
   ) -> Bool {
     guard way.algorithm == dnnl_convolution_winograd || way.type != .float32 else { return true }
-    defer { OneDNN.use(units: units) }
+    defer { OneDNN.use(units: nodeUnits) }
     return model.unitCounts.allSatisfy { count in
       OneDNN.use(units: count)
       let primitive = shape.primitive(way, pinned: weights, samples: 1)
