@@ -67,4 +67,38 @@ void kernels_window_prepare(int64_t height, int64_t width, float *memory);
 /// Computes one channel, whose plane has 16 pixels at least, in memory that is ready for its size.
 void kernels_window_plane(const kernels_window *window, float *memory, int wide);
 
+/// Numbers of several rows multiplied and added to, column by column.
+typedef struct {
+  /// [rows, columns].
+  const void *source;
+  /// One number for each column.
+  const float *factors, *addends;
+  /// [rows, columns]; may be the source.
+  void *target;
+  int64_t rows, columns;
+  /// Whether numbers are BF16 instead of FP32.
+  int is_half;
+  /// Whether results below zero become zero.
+  int clamps;
+} kernels_scaling;
+
+void kernels_scale(const kernels_scaling *scaling, int wide);
+
+/// The largest numbers of windows over pixels whose channels lie side by side.
+typedef struct {
+  /// [height, width, channels].
+  const void *source;
+  /// [columns, channels]: one row of windows.
+  void *target;
+  int64_t height, width, channels, columns;
+  /// Pixels of a window that are there; those before the first and beyond the last are not.
+  int64_t window_height, window_width;
+  /// Where the row's windows begin: rows from the top, columns from the left, negative before the
+  /// first; and columns from one window to the next.
+  int64_t top, left, step;
+  int is_half;
+} kernels_pool;
+
+void kernels_pool_row(const kernels_pool *pool, int wide);
+
 #endif

@@ -28,6 +28,7 @@ extension Lowering {
         node.int("count_include_pad", default: 0) != 0
           ? dnnl_pooling_avg_include_padding : dnnl_pooling_avg_exclude_padding
       }
+    if try lowerLargest(node, source, output, window) { return true }
     guard let from = MemoryDescriptor(input, type, layout),
       let to = MemoryDescriptor(output, type, layout)
     else { return false }
@@ -40,6 +41,26 @@ extension Lowering {
     append(
       primitive,
       [(DNNL.source, from, .buffer(source)), (DNNL.destination, to, .buffer(buffer))], writes: 1)
+    return true
+  }
+
+  /// The largest numbers of windows where channels lie side by side, for which oneDNN takes several
+  /// times as long.
+  private mutating func lowerLargest(
+    _ node: Node, _ source: Int, _ output: [Int], _ window: Window
+  ) throws(ModelError) -> Bool {
+    let (input, type, layout) = forms[source]
+    guard node.operation == "MaxPool", layout == .channelsLast, input.count == 4,
+      window.dilations == [1, 1], type == .bfloat16 || type == .float32, let y = node.outputs[0]
+    else { return false }
+    let kernel = LargestKernel(
+      samples: input[0], channels: input[1], input: (input[2], input[3]),
+      output: (output[2], output[3]), window: (window.kernel[0], window.kernel[1]),
+      steps: (window.strides[0], window.strides[1]), before: (window.before[0], window.before[1]),
+      isHalf: type == .bfloat16)
+    let target = try makeBuffer(y, layout, type)
+    steps.append(
+      Plan.Step(kernel: kernel, operands: [.buffer(source), .buffer(target)], writes: 1))
     return true
   }
 
