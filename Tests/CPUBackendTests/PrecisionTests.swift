@@ -90,7 +90,10 @@ private func network(_ kind: Int) -> Graph {
     let b = normalised(maker.node("MaxPool", [a], pool), 20, &maker)
     let c = maker.node("Conv", [b, maker.weight([32, 20, 1, 1], scale: scale(20))])
     let d = maker.node("MaxPool", [c], pool)
-    return maker.finish(maker.node("Relu", [normalised(d, 32, &maker)]))
+    let e = maker.node("LRN", [d], ["size": .int(5), "alpha": .float(0.5)])
+    return maker.finish(
+      maker.node("Relu", [normalised(e, 32, &maker)]),
+      maker.node("LRN", [a], ["size": .int(3), "bias": .float(2)]))
   default:  // products, a softmax and a product of two activations
     let a = maker.node("MatMul", [x, maker.weight([40, 64], scale: scale(40))])
     let b = maker.node("Reshape", [a, maker.integers([0, 8, 8])])

@@ -101,4 +101,23 @@ typedef struct {
 
 void kernels_pool_row(const kernels_pool *pool, int wide);
 
+/// Local response normalisation over pixels whose channels lie side by side: each number divided by
+/// (bias + factor × the sum of squares around it) to the power 3/4.
+typedef struct {
+  /// [pixels, channels].
+  const void *source;
+  /// [pixels, channels].
+  void *target;
+  int64_t pixels, channels;
+  /// Channels whose squares count, an odd number.
+  int64_t size;
+  float factor, bias;
+  int is_half;
+} kernels_responses;
+
+/// Numbers of memory that a thread needs.
+int64_t kernels_responses_memory(const kernels_responses *responses);
+
+void kernels_responses_run(const kernels_responses *responses, float *memory, int wide);
+
 #endif

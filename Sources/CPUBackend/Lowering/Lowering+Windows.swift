@@ -113,6 +113,7 @@ extension Lowering {
     guard size % 2 == 1, let form = MemoryDescriptor(try shape(x), type, layout) else {
       return false
     }
+    if try lowerResponsesSideBySide(node, x, y, size: size) { return true }
     let operation = Operation.localResponse(
       form, size: size, alpha: node.float("alpha", default: 1e-4),
       beta: node.float("beta", default: 0.75), bias: node.float("bias", default: 1))
@@ -122,6 +123,25 @@ extension Lowering {
     append(
       primitive,
       [(DNNL.source, form, .buffer(source)), (DNNL.destination, form, .buffer(target))], writes: 1)
+    return true
+  }
+
+  /// The same where channels lie side by side, with the power that networks use.
+  private mutating func lowerResponsesSideBySide(
+    _ node: Node, _ x: ValueID, _ y: ValueID, size: Int
+  ) throws(ModelError) -> Bool {
+    let source = try home(x)
+    let (shape, type, layout) = forms[source]
+    guard layout == .channelsLast, node.float("beta", default: 0.75) == 0.75,
+      type == .bfloat16 || type == .float32
+    else { return false }
+    let kernel = ResponsesKernel(
+      pixels: shape[0] * shape[2...].reduce(1, *), channels: shape[1], size: size,
+      factor: node.float("alpha", default: 1e-4) / Float(size),
+      bias: node.float("bias", default: 1), isHalf: type == .bfloat16)
+    let target = try makeBuffer(y, layout, type)
+    steps.append(
+      Plan.Step(kernel: kernel, operands: [.buffer(source), .buffer(target)], writes: 1))
     return true
   }
 
