@@ -295,6 +295,7 @@ struct Lowering {
     case "If": try lowerBranch(node)
     case "Pad": try lowerPad(node)
     case "Gather": try lowerGather(node)
+    case "PickRows": try lowerPickedRows(node)
     case "Tile": try lowerTile(node)
     case "Where": try lowerChoice(node)
     case "LayerNormalization": try lowerLayerNormalization(node)
