@@ -100,7 +100,8 @@ let package = Package(
     .target(
       name: "CPUBackend",
       dependencies: [
-        "Backend", "Compiler", "Models", "Reference", "Threads", "Vocabulary", "COneDNN", "CLinux",
+        "Backend", "Compiler", "Models", "Reference", "Threads", "Vocabulary", "COneDNN",
+        "CKernels", "CLinux",
       ],
       swiftSettings: kernels + oneDNNImport),
     .target(
@@ -133,6 +134,7 @@ let package = Package(
 
     // C libraries and the few calls that Swift cannot make itself.
     .target(name: "CLinux"),
+    .target(name: "CKernels"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
     .target(
       name: "COneDNN", cSettings: oneDNNHeaders,

@@ -429,19 +429,6 @@ dnnl_status_t stowage_binary(
           kernel, engine, algorithm, RAW(first), RAW(second), RAW(destination), own));
 }
 
-dnnl_status_t stowage_normalization(
-    dnnl_primitive_desc_t *kernel, dnnl_engine_t engine, stowage_layout_t layout,
-    int clamps_at_zero) {
-  unsigned flags = dnnl_use_global_stats | dnnl_use_scale | dnnl_use_shift;
-  if (clamps_at_zero) flags |= dnnl_fuse_norm_relu;
-  MAKE(
-      batch_normalization, NULL,
-      dnnl_batch_normalization_forward_desc_init(
-          &operation, dnnl_forward_inference, RAW(layout), 0, flags),
-      dnnl_batch_normalization_forward_primitive_desc_create(
-          kernel, engine, dnnl_forward_inference, RAW(layout), RAW(layout), 0, flags, own));
-}
-
 dnnl_status_t stowage_copy(
     dnnl_primitive_desc_t *kernel, dnnl_engine_t engine, stowage_layout_t source,
     stowage_layout_t destination) {

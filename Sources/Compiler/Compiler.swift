@@ -29,11 +29,14 @@ public struct CompileOptions: Sendable {
     public static let transposeSinking = Passes(rawValue: 1 << 7)
     /// Makes integer operators of real ones between quantisation nodes.
     public static let quantization = Passes(rawValue: 1 << 8)
+    /// Picks rows of a table instead of multiplying it with ones and zeros.
+    public static let oneHots = Passes(rawValue: 1 << 9)
 
     /// Everything that is of use to every backend.
     public static let all: Passes = [
       .constantFolding, .simplification, .convolutionFolding, .activationPatterns,
       .normalizationPatterns, .attention, .layerFusion, .transposeSinking, .quantization,
+      .oneHots,
     ]
   }
 

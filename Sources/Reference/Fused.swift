@@ -25,6 +25,7 @@ extension Reference {
       }
     },
     "stowage.Attention": fusedAttention,
+    "stowage.PickRows": pickedRows,
     "stowage.FusedMatMul": { (call) throws(ModelError) in
       let (a, b) = (try call.input(0), try call.input(1))
       var result = try matrixProduct(call, a, b)
@@ -34,6 +35,20 @@ extension Reference {
       return [try finish(call, result.reals(), a.type, result.shape, residual: 3)]
     },
   ]
+
+  /// The last row stands for numbers that no other row has.
+  @Sendable private static func pickedRows(_ call: Call) throws(ModelError) -> [Tensor?] {
+    let (numbers, table) = (try call.input(0), try call.input(1))
+    guard table.shape.count == 2, table.shape[0] > 0, numbers.shape.last == 1 else {
+      throw call.error("rows of a table of shape \(table.shape) cannot be picked.")
+    }
+    let (rows, width, values) = (table.shape[0], table.shape[1], table.reals())
+    let picked = numbers.reals().flatMap { number in
+      let row = number >= 0 && number < Double(rows - 1) ? Int(number) : rows - 1
+      return values[row * width..<(row + 1) * width]
+    }
+    return [.from(reals: picked, table.type, numbers.shape.dropLast() + [width])]
+  }
 
   /// Adds the residual, if there is one, applies the activation, then a scale and a shift.
   private static func finish(

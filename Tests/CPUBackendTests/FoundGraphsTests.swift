@@ -120,4 +120,27 @@ struct FoundGraphsTests {
     let pooled = maker.node("MaxPool", [half], ["kernel_shape": .ints([2, 2])])
     try expectRight(maker.finish(pooled, maker.node("Relu", [x])), seed: 8)
   }
+
+  @Test("Heads of attention cut from one product change places with the samples")
+  func samplesBehind() throws {
+    var maker = GraphMaker(seed: 77)
+    let x = maker.input([5, 12])
+    let parts = maker.node("Reshape", [x, maker.integers([0, 5, 3, 2, 2])])
+    let turned = maker.node("Transpose", [parts], ["perm": .ints([2, 0, 3, 1, 4])])
+    let first = maker.node(
+      "Squeeze",
+      [
+        maker.node(
+          "Slice", [turned, maker.integers([0]), maker.integers([1]), maker.integers([0])]),
+        maker.integers([0]),
+      ])
+    let second = maker.node(
+      "Squeeze",
+      [
+        maker.node(
+          "Slice", [turned, maker.integers([1]), maker.integers([2]), maker.integers([0])]),
+        maker.integers([0]),
+      ])
+    try expectRight(maker.finish(maker.node("Mul", [first, second])), seed: 77)
+  }
 }

@@ -24,6 +24,30 @@ struct IndexingTests {
     try expectAgreement(maker.finish(y), seed: seed)
   }
 
+  @Test("Products with ones and zeros pick rows", arguments: 0..<4)
+  func oneHots(seed: Int) throws {
+    var maker = GraphMaker(seed: seed)
+    // Some numbers are below 0, some above 5.
+    let x = maker.node("Mul", [maker.input([7]), maker.constant([9], [])])
+    let number = maker.node("Cast", [x], ["to": .int(seed % 2 == 0 ? 6 : 7)])
+    let counted = maker.node("Unsqueeze", [number, maker.axes([2])])
+    let counts = maker.node(
+      "Cast", [maker.constant([0, 1, 2, 3, 4, 5], [1, 1, 6])],
+      ["to": .int(seed % 2 == 0 ? 6 : 7)])
+    let isOne = maker.node("Equal", seed < 2 ? [counted, counts] : [counts, counted])
+    let ones = maker.node("Cast", [isOne], ["to": .int(1)])
+    let product = maker.node("MatMul", [ones, maker.weight([6, 5])])
+    let shifted = maker.node("Sub", [maker.weight([1, 1, 5]), product])
+    let curved = maker.node("Tanh", [shifted])
+    let graph = maker.finish(maker.node("Mul", [curved, curved]))
+    try expectAgreement(graph, seed: seed)
+    let operations = try Compiler.compile(graph).graph.nodes.map(\.operation)
+    #expect(operations.contains("PickRows") && !operations.contains("MatMul"))
+    let plain = CompileOptions(passes: CompileOptions.Passes.all.subtracting(.oneHots))
+    let kept = try Compiler.compile(graph, options: plain).graph.nodes.map(\.operation)
+    #expect(!kept.contains("PickRows"))
+  }
+
   @Test("Parts by index, chosen by the file and by the request", arguments: 0..<6)
   func gathers(seed: Int) throws {
     var maker = GraphMaker(seed: seed, opset: 16)

@@ -181,13 +181,15 @@ struct KernelTests {
     try expectAgreement(maker.finish(all, last), seed: seed)
   }
 
-  @Test("Attention of any size, with masks that are repeated", arguments: 0..<6)
+  @Test("Attention of any size, with masks that are repeated", arguments: 0..<10)
   func attention(seed: Int) throws {
     var maker = GraphMaker(seed: seed)
-    let (queries, keys, depth) = [(5, 7, 8), (33, 130, 16), (16, 64, 32), (1, 65, 20)][seed % 4]
+    let (queries, keys, depth) = [
+      (5, 7, 8), (33, 130, 16), (16, 64, 32), (1, 65, 20), (150, 70, 12),
+    ][seed % 5]
     let q = maker.input([3, queries, depth])
     let k = maker.input([3, keys, depth])
-    let v = maker.input([3, keys, [10, 32, 56, 16][seed % 4]])
+    let v = maker.input([3, keys, [10, 32, 56, 16, 6][seed % 5]])
     let turned = maker.node("Transpose", [k], ["perm": .ints([0, 1, 3, 2])])
     let scores = maker.node("MatMul", [q, turned])
     var scaled = maker.node("Mul", [scores, maker.constant([2], [])])

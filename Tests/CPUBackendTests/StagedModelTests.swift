@@ -93,7 +93,7 @@ struct StagedModelTests {
 
 extension GraphMaker {
   /// A constant of INT64.
-  fileprivate mutating func integers(_ values: [Int]) -> ValueID {
+  mutating func integers(_ values: [Int]) -> ValueID {
     graph.values.append(
       Value(
         name: "c\(graph.values.count)", type: .int64, shape: [.fixed(values.count)],

@@ -117,11 +117,6 @@ dnnl_status_t stowage_binary(
     dnnl_primitive_desc_t *kernel, dnnl_engine_t engine, dnnl_alg_kind_t algorithm,
     stowage_layout_t first, stowage_layout_t second, stowage_layout_t destination);
 
-/// Scale and shift of each channel with statistics that are given.
-dnnl_status_t stowage_normalization(
-    dnnl_primitive_desc_t *kernel, dnnl_engine_t engine, stowage_layout_t layout,
-    int clamps_at_zero);
-
 dnnl_status_t stowage_copy(
     dnnl_primitive_desc_t *kernel, dnnl_engine_t engine, stowage_layout_t source,
     stowage_layout_t destination);

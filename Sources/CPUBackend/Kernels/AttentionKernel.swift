@@ -1,3 +1,4 @@
+import CKernels
 import Models
 
 /// softmax(Q·Kᵀ·scale + mask)·V in one pass over keys and values, without a table of all scores.
@@ -5,6 +6,8 @@ import Models
 /// For a block of queries it goes over the keys block by block, keeps the largest score so far and
 /// the sums relative to it, and corrects both when a larger one comes (Milakov and Gimelshein,
 /// "Online normalizer calculation for softmax", 2018; Dao and others, "FlashAttention", 2022).
+/// Scores lie key by key and sums element by element, with the queries side by side: so both
+/// products are those of `kernels_product`, and all else is for sixteen queries at once.
 ///
 /// Operands: queries, keys, values, a mask if there is one, output; FP32 in the plain layout.
 struct AttentionKernel: Kernel {
@@ -20,14 +23,29 @@ struct AttentionKernel: Kernel {
   let mask: (heads: [Int], query: Int, key: Int)?
 
   /// Queries and keys of a block.
-  private static let rows = 64
+  private static let rows = 128
   private static let block = 64
+  private static let tile = Int(kernels_tile())
+  private static let wide: Int32 = Processor.hasWideVectors ? 1 : 0
+  private static let strip = Int(kernels_strip_width(wide))
 
-  /// Turned keys, scores, sums and their sizes, for each thread's block; values in whole vectors.
-  private var blockFloats: Int {
-    depth * Self.block + Self.rows * (Self.block + valueWidth + 2)
+  /// Queries of a block in whole vectors.
+  private var width: Int { min(Self.rows, (queries + 15) & ~15) }
+
+  /// A thread's memory: where the parts begin, in floats.
+  private struct Memory {
+    let turned, scores, sums, largest, totals, zeros, packed, panel: UnsafeMutablePointer<Float>
   }
-  private var valueWidth: Int { (valueDepth + 15) & ~15 }
+
+  private var counts: [Int] {
+    let longest = max(depth, Self.block)
+    let tiles = { (count: Int) in (count + Self.tile - 1) / Self.tile * Self.tile }
+    return [
+      depth * width, Self.block * width, valueDepth * width, width, width,
+      max(valueDepth, Self.block), max(tiles(Self.block) * depth, tiles(valueDepth) * Self.block),
+      longest * Self.strip,
+    ].map { ($0 + 15) & ~15 }
+  }
 
   var scratch: Int { 0 }
 
@@ -36,12 +54,17 @@ struct AttentionKernel: Kernel {
   ) throws(ModelError) {
     let floats = operands.map { $0.assumingMemoryBound(to: Float.self) }
     let blocks = (queries + Self.rows - 1) / Self.rows
-    let work = heads * blocks
+    let (work, counts) = (heads * blocks, counts)
     OneDNN.parallel { thread, threads in
       withUnsafeTemporaryAllocation(
-        byteCount: blockFloats * 4, alignment: 64
+        byteCount: counts.reduce(0, +) * 4, alignment: 64
       ) { memory in
-        guard let memory = memory.baseAddress?.assumingMemoryBound(to: Float.self) else { return }
+        guard let start = memory.baseAddress?.assumingMemoryBound(to: Float.self) else { return }
+        let places = counts.indices.map { start + counts[..<$0].reduce(0, +) }
+        let memory = Memory(
+          turned: places[0], scores: places[1], sums: places[2], largest: places[3],
+          totals: places[4], zeros: places[5], packed: places[6], panel: places[7])
+        memory.zeros.update(repeating: 0, count: counts[5])
         for index in work * thread / threads..<work * (thread + 1) / threads {
           let first = index % blocks * Self.rows
           runBlock(
@@ -52,144 +75,125 @@ struct AttentionKernel: Kernel {
   }
 
   private func runBlock(
-    _ operands: [UnsafeMutablePointer<Float>], head: Int, rows: Range<Int>,
-    _ memory: UnsafeMutablePointer<Float>
+    _ operands: [UnsafeMutablePointer<Float>], head: Int, rows: Range<Int>, _ memory: Memory
   ) {
-    let turned = memory
-    let scores = turned + depth * Self.block
-    let sums = scores + Self.rows * Self.block
-    let largest = sums + Self.rows * valueWidth
-    let totals = largest + Self.rows
-    sums.update(repeating: 0, count: Self.rows * valueWidth)
-    largest.update(repeating: -.infinity, count: Self.rows)
-    totals.update(repeating: 0, count: Self.rows)
+    memory.sums.update(repeating: 0, count: valueDepth * width)
+    memory.largest.update(repeating: -.infinity, count: width)
+    memory.totals.update(repeating: 0, count: width)
+    turn(operands[0] + (head * queries + rows.lowerBound) * depth, rows.count, memory.turned)
     for first in stride(from: 0, to: keys, by: Self.block) {
       let count = min(Self.block, keys - first)
-      turn(operands[1] + (head * keys + first) * depth, count, into: turned)
-      for (place, row) in rows.enumerated() {
-        let line = scores + place * Self.block
-        score(operands[0] + (head * queries + row) * depth, turned, into: line)
-        addMask(operands[3], head, row, first, count, to: line)
-        join(
-          line, count, operands[2] + (head * keys + first) * valueDepth,
-          sums + place * valueWidth, largest + place, totals + place)
-      }
+      pack(operands[1] + (head * keys + first) * depth, rows: count, columns: depth, memory.packed)
+      multiply(memory.turned, inputs: depth, outputs: count, memory.scores, nil, memory)
+      addMask(operands[3], head, rows, first, count, to: memory.scores)
+      join(count, memory)
+      packTurned(operands[2] + (head * keys + first) * valueDepth, count, memory.packed)
+      multiply(memory.scores, inputs: count, outputs: valueDepth, memory.sums, memory.sums, memory)
     }
     let target = operands[operands.count - 1] + (head * queries + rows.lowerBound) * valueDepth
     for place in 0..<rows.count {
+      let total = memory.totals[place]
       for lane in 0..<valueDepth {
-        target[place * valueDepth + lane] = sums[place * valueWidth + lane] / totals[place]
+        target[place * valueDepth + lane] = memory.sums[lane * width + place] / total
       }
     }
   }
 
-  /// Keys with their elements in rows, so that a vector holds the same element of sixteen keys.
+  /// Queries, scaled, with their elements in rows, so that a vector holds the same element of
+  /// sixteen queries; zeros beyond the last.
   private func turn(
-    _ keys: UnsafePointer<Float>, _ count: Int, into turned: UnsafeMutablePointer<Float>
+    _ queries: UnsafePointer<Float>, _ count: Int, _ turned: UnsafeMutablePointer<Float>
   ) {
     for lane in 0..<depth {
-      let row = turned + lane * Self.block
-      for key in 0..<count { row[key] = keys[key * depth + lane] }
-      for key in count..<Self.block { row[key] = 0 }
+      let row = turned + lane * width
+      for query in 0..<count { row[query] = queries[query * depth + lane] * scale }
+      for query in count..<width { row[query] = 0 }
     }
   }
 
-  private func score(
-    _ query: UnsafePointer<Float>, _ turned: UnsafePointer<Float>,
-    into line: UnsafeMutablePointer<Float>
+  /// Rows as a product's weights: those of a tile side by side.
+  private func pack(
+    _ source: UnsafePointer<Float>, rows: Int, columns: Int, _ packed: UnsafeMutablePointer<Float>
   ) {
-    var (a, b) = (SIMD16<Float>.zero, SIMD16<Float>.zero)
-    var (c, d) = (SIMD16<Float>.zero, SIMD16<Float>.zero)
-    for lane in 0..<depth {
-      let x = SIMD16<Float>(repeating: query[lane])
-      let row = turned + lane * Self.block
-      a.addProduct(VectorMath.load(row), x)
-      b.addProduct(VectorMath.load(row + 16), x)
-      c.addProduct(VectorMath.load(row + 32), x)
-      d.addProduct(VectorMath.load(row + 48), x)
+    for row in 0..<(rows + Self.tile - 1) / Self.tile * Self.tile {
+      let target = packed + row / Self.tile * columns * Self.tile + row % Self.tile
+      for column in 0..<columns {
+        target[column * Self.tile] = row < rows ? source[row * columns + column] : 0
+      }
     }
-    VectorMath.store(a * scale, line)
-    VectorMath.store(b * scale, line + 16)
-    VectorMath.store(c * scale, line + 32)
-    VectorMath.store(d * scale, line + 48)
+  }
+
+  /// Values as a product's weights, whose outputs are their elements.
+  private func packTurned(
+    _ values: UnsafePointer<Float>, _ count: Int, _ packed: UnsafeMutablePointer<Float>
+  ) {
+    for first in stride(from: 0, to: valueDepth, by: Self.tile) {
+      let (tile, lanes) = (packed + first * count, min(Self.tile, valueDepth - first))
+      for key in 0..<count {
+        for lane in 0..<Self.tile {
+          tile[key * Self.tile + lane] = lane < lanes ? values[key * valueDepth + first + lane] : 0
+        }
+      }
+    }
+  }
+
+  /// target = packed weights × source, plus what is there already if that is the residual.
+  private func multiply(
+    _ source: UnsafePointer<Float>, inputs: Int, outputs: Int,
+    _ target: UnsafeMutablePointer<Float>, _ residual: UnsafePointer<Float>?, _ memory: Memory
+  ) {
+    var product = kernels_product(
+      source: source, weights: memory.packed, bias: memory.zeros, residual: residual,
+      target: target, inputs: Int64(inputs), outputs: Int64(outputs), plane: Int64(width),
+      source_is_half: 0, target_is_half: 0, clamps: 0)
+    for pixel in stride(from: 0, to: width, by: Self.strip) {
+      kernels_product_strip(&product, Int64(pixel), memory.panel, Self.wide)
+    }
   }
 
   private func addMask(
-    _ values: UnsafePointer<Float>, _ head: Int, _ query: Int, _ first: Int, _ count: Int,
-    to line: UnsafeMutablePointer<Float>
+    _ values: UnsafePointer<Float>, _ head: Int, _ rows: Range<Int>, _ first: Int, _ count: Int,
+    to scores: UnsafeMutablePointer<Float>
   ) {
     guard let mask else { return }
-    let start = values + mask.heads[head] + query * mask.query + first * mask.key
-    guard mask.key == 1 else {
-      for key in 0..<count { line[key] += start[key * mask.key] }
-      return
+    let start = values + mask.heads[head] + rows.lowerBound * mask.query + first * mask.key
+    for key in 0..<count {
+      let (line, column) = (scores + key * width, start + key * mask.key)
+      if mask.query == 0 {
+        let value = column[0]
+        for query in 0..<rows.count { line[query] += value }
+      } else {
+        for query in 0..<rows.count { line[query] += column[query * mask.query] }
+      }
     }
-    let whole = count & ~15
-    for key in stride(from: 0, to: whole, by: 16) {
-      VectorMath.store(VectorMath.load(line + key) + VectorMath.load(start + key), line + key)
-    }
-    for key in whole..<count { line[key] += start[key] }
   }
 
-  /// Takes a block of scores and values into the sums of one query.
-  private func join(
-    _ line: UnsafeMutablePointer<Float>, _ count: Int, _ values: UnsafePointer<Float>,
-    _ sums: UnsafeMutablePointer<Float>, _ largest: UnsafeMutablePointer<Float>,
-    _ total: UnsafeMutablePointer<Float>
-  ) {
-    for key in count..<Self.block { line[key] = -.infinity }
-    var peaks = SIMD16<Float>(repeating: largest[0])
-    for start in stride(from: 0, to: Self.block, by: 16) {
-      let next = VectorMath.load(line + start)
-      peaks.replace(with: next, where: next .> peaks)
-    }
-    let peak = peaks.max()
-    // Nothing but masked keys so far: no sum to take them relative to.
-    let base = peak == -.infinity ? 0 : peak
-    let correction = VectorMath.exp(SIMD16(repeating: largest[0] - base))[0]
-    largest[0] = peak
-    var lanes = SIMD16<Float>.zero
-    for start in stride(from: 0, to: Self.block, by: 16) {
-      let power = VectorMath.exp(VectorMath.load(line + start) - base)
-      VectorMath.store(power, line + start)
-      lanes += power
-    }
-    total[0] = total[0] * correction + lanes.sum()
-    addValues(line, count, values, sums, correction)
-  }
-
-  /// Multiplies the sums, and adds values as their weights tell: 32 elements stay in registers.
-  private func addValues(
-    _ weights: UnsafePointer<Float>, _ count: Int, _ values: UnsafePointer<Float>,
-    _ sums: UnsafeMutablePointer<Float>, _ correction: Float
-  ) {
-    var lane = 0
-    while lane + 32 <= valueDepth {
-      var a = VectorMath.load(sums + lane) * correction
-      var b = VectorMath.load(sums + lane + 16) * correction
+  /// Makes powers of a block of scores, and corrects what was summed relative to a smaller one.
+  private func join(_ count: Int, _ memory: Memory) {
+    for start in stride(from: 0, to: width, by: 16) {
+      let before = VectorMath.load(memory.largest + start)
+      var peak = before
       for key in 0..<count {
-        let (weight, row) = (SIMD16(repeating: weights[key]), values + key * valueDepth + lane)
-        a.addProduct(VectorMath.load(row), weight)
-        b.addProduct(VectorMath.load(row + 16), weight)
+        let next = VectorMath.load(memory.scores + key * width + start)
+        peak.replace(with: next, where: next .> peak)
       }
-      VectorMath.store(a, sums + lane)
-      VectorMath.store(b, sums + lane + 16)
-      lane += 32
-    }
-    while lane + 16 <= valueDepth {
-      var a = VectorMath.load(sums + lane) * correction
+      // Nothing but masked keys so far: no sum to take them relative to.
+      let base = peak.replacing(with: 0, where: peak .== -.infinity)
+      let correction = VectorMath.exp(before - base)
+      VectorMath.store(peak, memory.largest + start)
+      var total = VectorMath.load(memory.totals + start) * correction
       for key in 0..<count {
-        a.addProduct(
-          VectorMath.load(values + key * valueDepth + lane), SIMD16(repeating: weights[key]))
+        let place = memory.scores + key * width + start
+        let power = VectorMath.exp(VectorMath.load(place) - base)
+        VectorMath.store(power, place)
+        total += power
       }
-      VectorMath.store(a, sums + lane)
-      lane += 16
-    }
-    while lane < valueDepth {
-      var sum = sums[lane] * correction
-      for key in 0..<count { sum += weights[key] * values[key * valueDepth + lane] }
-      sums[lane] = sum
-      lane += 1
+      VectorMath.store(total, memory.totals + start)
+      guard correction != SIMD16(repeating: 1) else { continue }
+      for lane in 0..<valueDepth {
+        let place = memory.sums + lane * width + start
+        VectorMath.store(VectorMath.load(place) * correction, place)
+      }
     }
   }
 }

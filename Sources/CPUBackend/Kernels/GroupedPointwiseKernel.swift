@@ -1,3 +1,4 @@
+import CKernels
 import Models
 
 /// A 1×1 convolution whose groups do not fill vectors of channels: one small product for each
@@ -6,13 +7,10 @@ import Models
 /// Operands: input, weights, bias, residual if there is one, output. The output may be the
 /// residual's memory.
 struct GroupedPointwiseKernel: Kernel {
-  private typealias Vector = SIMD16<Float>
-
-  /// Output channels computed together: with 16 pixels each they are 12 sums in the 16 registers of
-  /// AVX2, more than the 8 products that are under way at once.
-  static let tile = 6
-  /// Pixels computed together, and so the least that a plane must have.
-  static let width = 16
+  /// Output channels whose weights lie side by side.
+  static let tile = Int(kernels_tile())
+  /// The least pixels that a plane must have: a vector.
+  static let leastPlane = 16
 
   let samples: Int
   let groups: Int
@@ -22,6 +20,10 @@ struct GroupedPointwiseKernel: Kernel {
   let plane: Int
   let addsResidual: Bool
   let clampsAtZero: Bool
+  /// Whether the input is BF16, and whether output and residual are, instead of FP32.
+  var isHalf = (source: false, target: false)
+  /// Whether to use vectors of 64 bytes.
+  var isWide = Processor.hasWideVectors
 
   var scratch: Int { 0 }
 
@@ -48,77 +50,36 @@ struct GroupedPointwiseKernel: Kernel {
   func run(
     _ operands: [UnsafeMutableRawPointer], scratchpad: UnsafeMutableRawPointer
   ) throws(ModelError) {
-    let floats = operands.map { $0.assumingMemoryBound(to: Float.self) }
-    let strips = (plane + Self.width - 1) / Self.width
+    let width = Int(kernels_strip_width(isWide ? 1 : 0))
+    let strips = (plane + width - 1) / width
     let work = samples * groups * strips
     OneDNN.parallel { thread, threads in
-      for index in work * thread / threads..<work * (thread + 1) / threads {
-        let (part, strip) = index.quotientAndRemainder(dividingBy: strips)
-        runStrip(floats, sample: part / groups, group: part % groups, pixel: strip * Self.width)
-      }
-    }
-  }
-
-  /// All outputs of a group for 16 pixels; the last strip begins earlier to be as wide.
-  private func runStrip(
-    _ operands: [UnsafeMutablePointer<Float>], sample: Int, group: Int, pixel: Int
-  ) {
-    let start = min(pixel, plane - Self.width)
-    let known = pixel - start
-    let part = sample * groups + group
-    let source = operands[0] + part * inputs * plane + start
-    let bias = operands[2] + group * outputs
-    let target = operands[operands.count - 1] + part * outputs * plane + start
-    let residual = addsResidual ? operands[3] + part * outputs * plane + start : nil
-    for tile in 0..<tiles {
-      let first = tile * Self.tile
-      let weights = operands[1] + (group * tiles + tile) * inputs * Self.tile
-      let sums = product(weights, source)
-      withUnsafeBytes(of: sums) { sums in
-        for lane in 0..<min(Self.tile, outputs - first) {
-          let offset = (first + lane) * plane
-          var sum = sums.load(fromByteOffset: lane * 64, as: Vector.self)
-          sum += Vector(repeating: bias[first + lane])
-          if let residual { sum += load(residual + offset) }
-          if clampsAtZero { sum.replace(with: 0, where: sum .< 0) }
-          store(sum, target + offset, from: known)
+      withUnsafeTemporaryAllocation(byteCount: inputs * width * 4, alignment: 64) { panel in
+        let panel = panel.baseAddress?.assumingMemoryBound(to: Float.self)
+        for index in work * thread / threads..<work * (thread + 1) / threads {
+          let (part, strip) = index.quotientAndRemainder(dividingBy: strips)
+          var product = product(operands, sample: part / groups, group: part % groups)
+          kernels_product_strip(&product, Int64(strip * width), panel, isWide ? 1 : 0)
         }
       }
     }
   }
 
-  @inline(__always)
+  /// The product of a group in one sample.
   private func product(
-    _ weights: UnsafePointer<Float>, _ source: UnsafePointer<Float>
-  ) -> (Vector, Vector, Vector, Vector, Vector, Vector) {
-    var (a, b, c) = (Vector.zero, Vector.zero, Vector.zero)
-    var (d, e, f) = (Vector.zero, Vector.zero, Vector.zero)
-    var weights = weights
-    for input in 0..<inputs {
-      let x = load(source + input * plane)
-      a.addProduct(Vector(repeating: weights[0]), x)
-      b.addProduct(Vector(repeating: weights[1]), x)
-      c.addProduct(Vector(repeating: weights[2]), x)
-      d.addProduct(Vector(repeating: weights[3]), x)
-      e.addProduct(Vector(repeating: weights[4]), x)
-      f.addProduct(Vector(repeating: weights[5]), x)
-      weights += Self.tile
-    }
-    return (a, b, c, d, e, f)
-  }
-
-  @inline(__always)
-  private func load(_ place: UnsafePointer<Float>) -> Vector {
-    UnsafeRawPointer(place).loadUnaligned(as: Vector.self)
-  }
-
-  /// Pixels before `first` belong to the strip before and may hold its finished results.
-  @inline(__always)
-  private func store(_ values: Vector, _ place: UnsafeMutablePointer<Float>, from first: Int) {
-    if first == 0 {
-      UnsafeMutableRawPointer(place).storeBytes(of: values, as: Vector.self)
-    } else {
-      for lane in first..<Self.width { place[lane] = values[lane] }
-    }
+    _ operands: [UnsafeMutableRawPointer], sample: Int, group: Int
+  ) -> kernels_product {
+    let part = sample * groups + group
+    let size = isHalf.target ? 2 : 4
+    let place = part * outputs * plane * size
+    let weights = operands[1].assumingMemoryBound(to: Float.self)
+    let bias = operands[2].assumingMemoryBound(to: Float.self)
+    return kernels_product(
+      source: operands[0] + part * inputs * plane * (isHalf.source ? 2 : 4),
+      weights: weights + group * tiles * inputs * Self.tile, bias: bias + group * outputs,
+      residual: addsResidual ? UnsafeRawPointer(operands[3] + place) : nil,
+      target: operands[operands.count - 1] + place, inputs: Int64(inputs),
+      outputs: Int64(outputs), plane: Int64(plane), source_is_half: isHalf.source ? 1 : 0,
+      target_is_half: isHalf.target ? 1 : 0, clamps: clampsAtZero ? 1 : 0)
   }
 }

@@ -1,77 +1,62 @@
+import CKernels
 import Models
 
-/// Scales and shifts each channel, and cuts at zero if asked to.
+/// Scales and shifts each channel, and cuts at zero if asked to, in every layout.
 ///
-/// Operands: input, scales followed by shifts, output.
+/// Operands: input, scales followed by shifts, output. Both have a number for each channel, and
+/// zeros for the padding of the last group of channels.
 struct ScaleKernel: Kernel {
-  private let outer: Int
-  private let channels: Int
-  private let plane: Int
-  private let block: Int
+  /// What has the same channels: planes of one channel, groups of channels, or all pixels.
+  private let parts: Int
+  private let rows: Int
+  private let columns: Int
+  /// Parts that are one after another before the channels come again.
+  private let period: Int
+  private let shifts: Int
+  private let isHalf: Bool
   private let clampsAtZero: Bool
 
-  /// - Parameters:
-  ///   - shape: Samples, channels, then what shares a channel.
-  ///   - block: Channels that lie side by side; 1 in the plain layout.
-  init(shape: [Int], block: Int, clampsAtZero: Bool) {
-    outer = shape[0]
-    channels = shape[1]
-    plane = shape[2...].reduce(1, *)
-    self.block = block
+  /// - Parameter shape: Samples, channels, then what shares a channel.
+  init(shape: [Int], layout: Layout, isHalf: Bool, clampsAtZero: Bool) {
+    let (samples, channels, plane) = (shape[0], shape[1], shape[2...].reduce(1, *))
+    let block = MemoryDescriptor.block
+    switch layout {
+    case .plain: (period, rows, columns) = (channels, plane, 1)
+    case .blocked: (period, rows, columns) = ((channels + block - 1) / block, plane, block)
+    case .channelsLast: (period, rows, columns) = (1, plane, channels)
+    }
+    parts = samples * period
+    shifts = Self.padded(channels)
+    self.isHalf = isHalf
     self.clampsAtZero = clampsAtZero
   }
+
+  /// The numbers that there are of scales, and of shifts.
+  static func padded(_ channels: Int) -> Int { (channels + 15) & ~15 }
 
   var scratch: Int { 0 }
 
   func run(
     _ operands: [UnsafeMutableRawPointer], scratchpad: UnsafeMutableRawPointer
   ) throws(ModelError) {
-    let source = operands[0].assumingMemoryBound(to: Float.self)
-    let scales = operands[1].assumingMemoryBound(to: Float.self)
-    let target = operands[2].assumingMemoryBound(to: Float.self)
-    let floor: Float = clampsAtZero ? 0 : -.infinity
-    let groups = (channels + block - 1) / block
-    for sample in 0..<outer {
-      for group in 0..<groups {
-        let start = (sample * groups + group) * plane * block
-        if block == 16, (group + 1) * 16 <= channels {
-          vectors(source + start, scales + group * 16, target + start, floor)
-        } else {
-          scalars(source + start, scales, group * block, target + start, floor)
-        }
+    // Rows are shared out, too: one sample may be one part.
+    let slices = period > 1 ? 1 : min(rows, 64)
+    let work = parts * slices
+    OneDNN.parallel { thread, threads in
+      for index in work * thread / threads..<work * (thread + 1) / threads {
+        let (part, slice) = index.quotientAndRemainder(dividingBy: slices)
+        scale(operands, part, rows * slice / slices..<rows * (slice + 1) / slices)
       }
     }
   }
 
-  private func vectors(
-    _ source: UnsafeMutablePointer<Float>, _ scales: UnsafeMutablePointer<Float>,
-    _ target: UnsafeMutablePointer<Float>, _ floor: Float
-  ) {
-    let scale = UnsafeRawPointer(scales).loadUnaligned(as: SIMD16<Float>.self)
-    let shift = UnsafeRawPointer(scales + channels).loadUnaligned(as: SIMD16<Float>.self)
-    let low = SIMD16<Float>(repeating: floor)
-    for place in 0..<plane {
-      let x = UnsafeRawPointer(source + place * 16).loadUnaligned(as: SIMD16<Float>.self)
-      let y = x * scale + shift
-      UnsafeMutableRawPointer(target + place * 16)
-        .storeBytes(of: y.replacing(with: low, where: y .< low), as: SIMD16<Float>.self)
-    }
-  }
-
-  /// Channels beyond the last one are padding and stay zero.
-  private func scalars(
-    _ source: UnsafeMutablePointer<Float>, _ scales: UnsafeMutablePointer<Float>, _ first: Int,
-    _ target: UnsafeMutablePointer<Float>, _ floor: Float
-  ) {
-    for lane in 0..<block {
-      let channel = first + lane
-      let (scale, shift): (Float, Float) =
-        channel < channels ? (scales[channel], scales[channels + channel]) : (0, 0)
-      for place in 0..<plane {
-        let index = place * block + lane
-        let value = source[index] * scale + shift
-        target[index] = channel < channels ? max(value, floor) : 0
-      }
-    }
+  private func scale(_ operands: [UnsafeMutableRawPointer], _ part: Int, _ range: Range<Int>) {
+    let scales = operands[1].assumingMemoryBound(to: Float.self) + part % period * columns
+    let place = (part * rows + range.lowerBound) * columns * (isHalf ? 2 : 4)
+    var scaling = kernels_scaling(
+      source: operands[0] + place, factors: scales, addends: scales + shifts,
+      target: operands[2] + place, rows: Int64(range.count), columns: Int64(columns),
+      is_half: isHalf ? 1 : 0, clamps: clampsAtZero ? 1 : 0)
+    kernels_scale(&scaling, Processor.hasWideVectors ? 1 : 0)
   }
 }

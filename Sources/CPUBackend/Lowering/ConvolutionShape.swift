@@ -29,7 +29,8 @@ struct ConvolutionShape {
   var groups: Int
   var post: PostOperations
 
-  private var isDepthwise: Bool { groups == input[1] && groups == output[1] }
+  /// Each channel is a group of its own.
+  var isDepthwise: Bool { groups == input[1] && groups == output[1] }
 
   /// Channels of a group fill whole vectors, or there is one group, or one channel in each.
   var suitsBlocks: Bool {

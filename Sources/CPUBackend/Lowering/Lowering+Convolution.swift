@@ -38,6 +38,7 @@ extension Lowering {
     shape.turnColumn()
     let (input, output) = (shape.input, shape.output)
     if try lowerGroupedPointwise(node, shape, weights) { return true }
+    if try lowerDepthwise(node, shape, weights) { return true }
     guard let (primitive, way, samples) = try choose(shape, x, y) else { return false }
 
     let source = try value(x, way.source, way.type)
@@ -83,47 +84,6 @@ extension Lowering {
     return true
   }
 
-  /// A 1×1 convolution in groups that do not fill vectors, for which oneDNN has only slow ways.
-  private mutating func lowerGroupedPointwise(
-    _ node: Node, _ shape: ConvolutionShape, _ weights: Tensor
-  ) throws(ModelError) -> Bool {
-    let plane = shape.output[2...].reduce(1, *)
-    let window = shape.window
-    let activation = node.string("activation", default: "")
-    guard !shape.suitsBlocks, shape.input[2...] == shape.output[2...],
-      (window.kernel + window.strides).allSatisfy({ $0 == 1 }),
-      plane >= GroupedPointwiseKernel.width, activation.isEmpty || activation == "Relu",
-      shape.post.further.isEmpty, activation.isEmpty == (shape.post.activation == nil),
-      let x = node.inputs[0], let w = node.inputs[1], let y = node.outputs[0]
-    else { return false }
-    let bias = node.inputs.count > 2 ? node.inputs[2] : nil
-    let residual = node.inputs.count > 3 ? node.inputs[3] : nil
-    let kernel = GroupedPointwiseKernel(
-      samples: shape.input[0], groups: shape.groups, inputs: shape.input[1] / shape.groups,
-      outputs: shape.channels / shape.groups, plane: plane, addsResidual: residual != nil,
-      clampsAtZero: !activation.isEmpty)
-    let packed = try model.weights.place(
-      layer: layer, name: "\(w.index) tiles of \(GroupedPointwiseKernel.tile)",
-      byteCount: kernel.weightCount * 4
-    ) { target in
-      weights.withElements(as: Float.self) {
-        kernel.pack($0, into: target.assumingMemoryBound(to: Float.self))
-      }
-    }
-    let added = try model.biasWeight(
-      bias.flatMap { constant($0) }, bias ?? w, count: shape.channels, layer: layer)
-    let source = try value(x, .plain)
-    var operands: [Plan.Operand] = [
-      .buffer(source), .weight(WeightPointer(address: packed)), .weight(added),
-    ]
-    let elder = try residual.map { (id) throws(ModelError) in try value(id, .plain) }
-    if let elder { operands.append(.buffer(elder)) }
-    let target = try makeBuffer(y, .plain, successorOf: heirloom(elder, besides: source))
-    operands.append(.buffer(target))
-    steps.append(Plan.Step(kernel: kernel, operands: operands, writes: 1))
-    return true
-  }
-
   /// The way to convolve, pinned for the model when it is chosen first.
   mutating func choose(
     _ shape: ConvolutionShape, _ x: ValueID, _ y: ValueID
@@ -165,7 +125,7 @@ extension Lowering {
     _ implementation: String
   ) -> Bool {
     guard way.algorithm == dnnl_convolution_winograd || way.type != .float32 else { return true }
-    defer { OneDNN.use(units: units) }
+    defer { OneDNN.use(units: nodeUnits) }
     return model.unitCounts.allSatisfy { count in
       OneDNN.use(units: count)
       let primitive = shape.primitive(way, pinned: weights, samples: 1)

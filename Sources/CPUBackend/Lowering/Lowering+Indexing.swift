@@ -52,6 +52,30 @@ extension Lowering {
     return type == .float32 ? withUnsafeBytes(of: number) { Array($0) } : nil
   }
 
+  /// Rows of a constant table.
+  mutating func lowerPickedRows(_ node: Node) throws(ModelError) -> Bool {
+    guard let x = node.inputs[0], let t = node.inputs[1], let y = node.outputs[0],
+      constant(x) == nil, let table = constant(t), table.shape.count == 2,
+      let form = MemoryDescriptor(table.shape, storedType(y), .plain)
+    else { return false }
+    let (count, rows) = (try shape(x).elementCount, table.shape[0])
+    let bytes = table.shape[1] * storedType(y).byteSize
+    let kernel: (any Kernel)? =
+      switch try type(x) {
+      case .int32: PickRowsKernel<Int32>(count: count, rows: rows, run: bytes)
+      case .int64: PickRowsKernel<Int64>(count: count, rows: rows, run: bytes)
+      default: nil
+      }
+    guard let kernel else { return false }
+    let packed = try model.packedWeight(table, t, as: form, layer: layer)
+    let source = try value(x, .plain)
+    let target = try makeBuffer(y, .plain, storedType(y))
+    steps.append(
+      Plan.Step(
+        kernel: kernel, operands: [.buffer(source), .weight(packed), .buffer(target)], writes: 1))
+    return true
+  }
+
   /// Parts along one axis, as indices tell.
   mutating func lowerGather(_ node: Node) throws(ModelError) -> Bool {
     guard let x = node.inputs[0], let i = node.inputs[1], let y = node.outputs[0] else {

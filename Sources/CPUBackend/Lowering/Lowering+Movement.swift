@@ -24,14 +24,14 @@ extension Lowering {
     guard let x = node.inputs[0], let y = node.outputs[0], constant(x) == nil else { return false }
     let input = try shape(x)
     let order = node.ints("perm") ?? input.indices.reversed()
-    guard order.count == input.count, order.first == 0 || !model.isBatched[x.index] else {
-      return false
-    }
-    var strides = [Int](repeating: 1, count: input.count)
-    for axis in input.indices.dropLast().reversed() {
-      strides[axis] = strides[axis + 1] * input[axis + 1]
-    }
+    guard order.count == input.count else { return false }
+    let strides = Self.strides(of: input)
     let kept = try forms[home(x)].type
+    // Whole rows change places, as where channels are shuffled: they are copied as they are.
+    let keepsRows = order.last == input.count - 1 && (input.last ?? 0) * kept.byteSize >= 64
+    if keepsRows || (order.first != 0 && model.isBatched[x.index]) {
+      return try lowerMovement(x, y, steps: order.map { strides[$0] }, start: 0)
+    }
     guard let type = MemoryDescriptor.movable(kept),
       let from = MemoryDescriptor(
         order.map { input[$0] }, type, strides: order.map { strides[$0] }),

@@ -184,53 +184,23 @@ extension Lowering {
     let (count, source) = (parameters[0].count, try home(x))
     let scale = (0..<count).map { parameters[0][$0] / (parameters[3][$0] + epsilon).squareRoot() }
     let shift = (0..<count).map { parameters[1][$0] - parameters[2][$0] * scale[$0] }
-    let values = Tensor.make(.float32, [2 * count], as: Float.self) { elements in
+    let padded = ScaleKernel.padded(count)
+    let values = Tensor.make(.float32, [2 * padded], as: Float.self) { elements in
+      for index in elements.indices { elements[index] = 0 }
       for index in 0..<count {
         elements[index] = scale[index]
-        elements[count + index] = shift[index]
+        elements[padded + index] = shift[index]
       }
     }
     let weight = try model.plainWeight(values, y, layer: layer)
-    let (_, type, layout) = forms[source]
-    let clampsAtZero = node.string("activation", default: "") == "Relu"
-    let zeros = try model.biasWeight(nil, y, count: count, layer: layer)
-    let ones = try model.biasWeight(Self.ones(count), y, count: count, layer: layer)
-    // oneDNN reads scales for the channels of the padding too, and leaves what comes of them there.
-    let isPadded = layout == .blocked && count % MemoryDescriptor.block != 0
-    if !isPadded, let form = descriptor(source),
-      let each = MemoryDescriptor([count], .float32, .plain),
-      let primitive = Primitive(.normalization(form, clampsAtZero: clampsAtZero)),
-      !primitive.implementation.contains("ref")
-    {
-      let target = try makeBuffer(y, layout, type, successorOf: source)
-      append(
-        primitive,
-        [
-          (DNNL.source, form, .buffer(source)), (Int32(DNNL_ARG_MEAN), each, .weight(zeros)),
-          (Int32(DNNL_ARG_VARIANCE), each, .weight(ones)),
-          (Int32(DNNL_ARG_SCALE), each, .weight(weight)),
-          (
-            Int32(DNNL_ARG_SHIFT), each, .weight(WeightPointer(address: weight.address + 4 * count))
-          ),
-          (DNNL.destination, form, .buffer(target)),
-        ], writes: 1)
-      return true
-    }
-    let exact: Layout = layout == .blocked ? .blocked : .plain
-    let input = try value(x, exact)
+    let (shape, type, layout) = forms[source]
     let kernel = ScaleKernel(
-      shape: forms[input].shape, block: exact == .blocked ? MemoryDescriptor.block : 1,
-      clampsAtZero: clampsAtZero)
-    let target = try makeBuffer(y, exact, successorOf: input)
+      shape: shape, layout: layout, isHalf: type == .bfloat16,
+      clampsAtZero: node.string("activation", default: "") == "Relu")
+    let target = try makeBuffer(y, layout, type, successorOf: source)
     steps.append(
       Plan.Step(
-        kernel: kernel, operands: [.buffer(input), .weight(weight), .buffer(target)], writes: 1))
+        kernel: kernel, operands: [.buffer(source), .weight(weight), .buffer(target)], writes: 1))
     return true
-  }
-
-  private static func ones(_ count: Int) -> Tensor {
-    Tensor.make(.float32, [count], as: Float.self) { elements in
-      for index in elements.indices { elements[index] = 1 }
-    }
   }
 }

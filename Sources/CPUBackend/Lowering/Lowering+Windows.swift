@@ -28,6 +28,7 @@ extension Lowering {
         node.int("count_include_pad", default: 0) != 0
           ? dnnl_pooling_avg_include_padding : dnnl_pooling_avg_exclude_padding
       }
+    if try lowerLargest(node, source, output, window) { return true }
     guard let from = MemoryDescriptor(input, type, layout),
       let to = MemoryDescriptor(output, type, layout)
     else { return false }
@@ -40,6 +41,26 @@ extension Lowering {
     append(
       primitive,
       [(DNNL.source, from, .buffer(source)), (DNNL.destination, to, .buffer(buffer))], writes: 1)
+    return true
+  }
+
+  /// The largest numbers of windows where channels lie side by side, for which oneDNN takes several
+  /// times as long.
+  private mutating func lowerLargest(
+    _ node: Node, _ source: Int, _ output: [Int], _ window: Window
+  ) throws(ModelError) -> Bool {
+    let (input, type, layout) = forms[source]
+    guard node.operation == "MaxPool", layout == .channelsLast, input.count == 4,
+      window.dilations == [1, 1], type == .bfloat16 || type == .float32, let y = node.outputs[0]
+    else { return false }
+    let kernel = LargestKernel(
+      samples: input[0], channels: input[1], input: (input[2], input[3]),
+      output: (output[2], output[3]), window: (window.kernel[0], window.kernel[1]),
+      steps: (window.strides[0], window.strides[1]), before: (window.before[0], window.before[1]),
+      isHalf: type == .bfloat16)
+    let target = try makeBuffer(y, layout, type)
+    steps.append(
+      Plan.Step(kernel: kernel, operands: [.buffer(source), .buffer(target)], writes: 1))
     return true
   }
 
@@ -92,6 +113,7 @@ extension Lowering {
     guard size % 2 == 1, let form = MemoryDescriptor(try shape(x), type, layout) else {
       return false
     }
+    if try lowerResponsesSideBySide(node, x, y, size: size) { return true }
     let operation = Operation.localResponse(
       form, size: size, alpha: node.float("alpha", default: 1e-4),
       beta: node.float("beta", default: 0.75), bias: node.float("bias", default: 1))
@@ -101,6 +123,25 @@ extension Lowering {
     append(
       primitive,
       [(DNNL.source, form, .buffer(source)), (DNNL.destination, form, .buffer(target))], writes: 1)
+    return true
+  }
+
+  /// The same where channels lie side by side, with the power that networks use.
+  private mutating func lowerResponsesSideBySide(
+    _ node: Node, _ x: ValueID, _ y: ValueID, size: Int
+  ) throws(ModelError) -> Bool {
+    let source = try home(x)
+    let (shape, type, layout) = forms[source]
+    guard layout == .channelsLast, node.float("beta", default: 0.75) == 0.75,
+      type == .bfloat16 || type == .float32
+    else { return false }
+    let kernel = ResponsesKernel(
+      pixels: shape[0] * shape[2...].reduce(1, *), channels: shape[1], size: size,
+      factor: node.float("alpha", default: 1e-4) / Float(size),
+      bias: node.float("bias", default: 1), isHalf: type == .bfloat16)
+    let target = try makeBuffer(y, layout, type)
+    steps.append(
+      Plan.Step(kernel: kernel, operands: [.buffer(source), .buffer(target)], writes: 1))
     return true
   }
 

@@ -24,12 +24,15 @@ struct Lowering {
   /// Buffers that hold a value in another layout, made by the layer being lowered.
   private var copies: [Int: [Form: Int]] = [:]
   let units: Int
+  /// The units that the node being lowered runs on.
+  var nodeUnits: Int
   var layer = 0
 
   init(_ model: CPUModel, samples: Int, units: Int, facts: [ValueFacts]) {
     self.model = model
     self.samples = samples
     self.units = units
+    nodeUnits = units
     self.facts = facts
     program = model.program
     stored = model.precision == .bfloat16 ? .bfloat16 : .float32
@@ -44,7 +47,7 @@ struct Lowering {
       layer = index
       copies.removeAll(keepingCapacity: true)
       let first = steps.count
-      for node in program.graph.nodes[program.layers[index].nodes] { try lower(node) }
+      for node in program.graph.nodes[program.layers[index].nodes] { try lowerForItsWork(node) }
       ranges.append(first..<steps.count)
     }
     layer = program.layers.count - 1
@@ -253,7 +256,7 @@ struct Lowering {
   // MARK: Nodes
 
   /// Chooses a kernel, or the operator's plain meaning where there is none.
-  private mutating func lower(_ node: Node) throws(ModelError) {
+  mutating func lower(_ node: Node) throws(ModelError) {
     if isKnown(node) { return }
     if try lowerNatively(node) { return }
     try lowerByReference(node)
@@ -292,6 +295,7 @@ struct Lowering {
     case "If": try lowerBranch(node)
     case "Pad": try lowerPad(node)
     case "Gather": try lowerGather(node)
+    case "PickRows": try lowerPickedRows(node)
     case "Tile": try lowerTile(node)
     case "Where": try lowerChoice(node)
     case "LayerNormalization": try lowerLayerNormalization(node)

@@ -29,7 +29,6 @@ enum Operation {
   case elementwise(Activation, MemoryDescriptor)
   case binary(
     dnnl_alg_kind_t, MemoryDescriptor, MemoryDescriptor, destination: MemoryDescriptor)
-  case normalization(MemoryDescriptor, clampsAtZero: Bool)
   case copy(MemoryDescriptor, MemoryDescriptor)
 
   /// Describes the primitive; false where oneDNN has no implementation.
@@ -67,8 +66,6 @@ enum Operation {
       stowage_elementwise(kernel, engine, function.raw, x.raw, extras)
     case .binary(let algorithm, let a, let b, let y):
       stowage_binary(kernel, engine, algorithm, a.raw, b.raw, y.raw)
-    case .normalization(let x, let clampsAtZero):
-      stowage_normalization(kernel, engine, x.raw, clampsAtZero ? 1 : 0)
     case .copy(let x, let y): stowage_copy(kernel, engine, x.raw, y.raw)
     }
   }

@@ -11,7 +11,9 @@ enum Processor {
   /// processors without it add pairs of them in 16 bits, which overflow.
   static let sumsExactly = has(.exactSums)
   /// Channels in a group of the blocked layout: a vector of FP32.
-  static let block = has(.wideVectors) ? 16 : 8
+  static let block = hasWideVectors ? 16 : 8
+  /// Whether it has vectors of 64 bytes (AVX-512).
+  static let hasWideVectors = has(.wideVectors)
   /// A number that tells oneDNN's sets of kernels apart.
   static let instructions = UInt32(dnnl_get_effective_cpu_isa().rawValue)
 

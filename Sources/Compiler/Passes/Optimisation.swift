@@ -41,6 +41,10 @@ enum Optimisation {
       try beforeBatching(&graph, passes)
     }
     if passes.contains(.activationPatterns) { ActivationPatterns.run(&graph) }
+    if passes.contains(.oneHots) {
+      let facts = try ShapeInference.infer(graph)
+      OneHotFolding.run(&graph, facts: facts)
+    }
     if passes.contains(.normalizationPatterns) {
       let facts = try ShapeInference.infer(graph)
       NormalizationPatterns.run(&graph, facts: facts)

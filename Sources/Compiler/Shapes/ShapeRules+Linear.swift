@@ -111,4 +111,13 @@ extension ShapeRules {
     }
     facts.set(0, facts.type(0), query.dropLast() + [width])
   }
+
+  /// A row of the table for each number, whose own axis of one it replaces.
+  static func pickedRows(_ facts: inout NodeFacts) throws(ModelError) {
+    guard let numbers = facts.shape(0), let width = facts.shape(1)?.last else {
+      facts.set(0, facts.type(1), facts.rank(0).map { facts.unknown($0) })
+      return
+    }
+    facts.set(0, facts.type(1), numbers.dropLast() + [width])
+  }
 }

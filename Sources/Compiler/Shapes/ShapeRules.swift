@@ -45,6 +45,6 @@ enum ShapeRules {
   static let fused: [String: ShapeRule] = [
     "FusedConv": conv, "FusedGemm": gemm, "FusedMatMul": matMul, "Attention": fusedAttention,
     "FusedBatchNormalization": batchNormalization, "FusedConvTranspose": convTranspose,
-    "Silu": sameAsFirst,
+    "Silu": sameAsFirst, "PickRows": pickedRows,
   ].merging(foldedQuantization) { first, _ in first }
 }
