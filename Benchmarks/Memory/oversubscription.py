@@ -42,6 +42,7 @@ SYSTEMS = {
     "stowage": ("stowage", []),
     "stowage-demand": ("stowage", ["--paging", "demand"]),
     "stowage-dynamic": ("stowage", ["--policy", "dynamic-batching"]),
+    "stowage-fixed": ("stowage", ["--fixed-kernels"]),
     "ort-held": ("peer", "held"),
     "ort-mapped": ("peer", "mapped"),
     "ort-swap": ("peer", "swap"),

@@ -81,13 +81,21 @@ public struct LoadOptions: Sendable {
   ///
   /// All are needed to pack weights in every form that one of them reads.
   public var makesAllKernels: Bool
+  /// Whether layers that several kernels compute get them all, for a scheduler to choose among:
+  /// their results differ in the last bits.
+  public var offersAlternatives: Bool
+  /// What its layers took when it was loaded before with the same weights, if that is known.
+  public var footprints: [LayerFootprint]?
 
   /// What a model is made ready for; its weights stay in memory unless told.
   public init(
     maximumBatch: Int, units: [Int], precision: Precision = .float32,
-    weights: any WeightStore = MemoryWeights(), makesAllKernels: Bool = true
+    weights: any WeightStore = MemoryWeights(), makesAllKernels: Bool = true,
+    offersAlternatives: Bool = false, footprints: [LayerFootprint]? = nil
   ) {
     self.precision = precision
+    self.footprints = footprints
+    self.offersAlternatives = offersAlternatives
     self.maximumBatch = maximumBatch
     self.units = units
     self.weights = weights
@@ -123,15 +131,25 @@ public protocol LoadedModel: AnyObject, Sendable {
   /// The samples go through the layers together; for a layer with a smaller layer batch the caller
   /// calls once for each part. Layers before `layers` must have run on these samples.
   ///
+  /// - Parameter kernels: Which of its kernels computes each of the layers, as their footprints
+  ///   number them; empty for the first one everywhere.
   /// - Throws: `ModelError`, when the values of the inputs make the network impossible to run.
   func run(
-    _ layers: Range<Int>, samples: Range<Int>, in workspace: any Workspace, units: Int
+    _ layers: Range<Int>, kernels: ArraySlice<Int>, samples: Range<Int>,
+    in workspace: any Workspace, units: Int
   ) throws(ModelError)
 }
 
 extension LoadedModel {
   /// None, for models that are ready once they are loaded.
   public func makeKernels(samples: Int) throws(ModelError) -> Bool { false }
+
+  /// Runs layers with the first kernel of each.
+  public func run(
+    _ layers: Range<Int>, samples: Range<Int>, in workspace: any Workspace, units: Int
+  ) throws(ModelError) {
+    try run(layers, kernels: [], samples: samples, in: workspace, units: units)
+  }
 }
 
 /// The memory of one batch on its way through a model: inputs, activations, scratch, outputs.
@@ -195,12 +213,35 @@ public struct LayerFootprint: Equatable, Sendable {
   public var activations: ByteCount
   /// Bytes of scratch for a layer batch of one sample.
   public var scratch: ByteCount
+  /// What other kernels that compute the layer take; kernel 0 is what the layer itself tells.
+  public var alternatives: [KernelFootprint]
 
   /// What one layer takes of memory.
-  public init(name: String, weights: ByteCount, activations: ByteCount, scratch: ByteCount) {
+  public init(
+    name: String, weights: ByteCount, activations: ByteCount, scratch: ByteCount,
+    alternatives: [KernelFootprint] = []
+  ) {
     self.name = name
     self.weights = weights
     self.activations = activations
+    self.scratch = scratch
+    self.alternatives = alternatives
+  }
+
+  /// How many kernels compute the layer.
+  public var kernelCount: Int { 1 + alternatives.count }
+}
+
+/// What another kernel of a layer takes of memory.
+public struct KernelFootprint: Equatable, Sendable {
+  /// Bytes of weights in the form that this kernel reads.
+  public var weights: ByteCount
+  /// Bytes of scratch for a layer batch of one sample.
+  public var scratch: ByteCount
+
+  /// What another kernel of a layer takes of memory.
+  public init(weights: ByteCount, scratch: ByteCount) {
+    self.weights = weights
     self.scratch = scratch
   }
 }

@@ -18,7 +18,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   // Unchecked: what changes after loading is under locks.
 
   /// What tells choices apart.
-  private struct PinKey: Hashable {
+  struct PinKey: Hashable {
     var value: ValueID
     var shape: [Int]
   }
@@ -42,18 +42,20 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   let precision: Precision
   let memory: MemoryPool
   let weights: any WeightStore
-  private(set) var layers: [LayerFootprint] = []
+  var layers: [LayerFootprint] = []
   /// Whether each value has its own part for each sample.
   private(set) var isBatched: [Bool] = []
   let isIndependent: Bool
   private let maximumBatch: Int
-  private let pins = Lock<[PinKey: Pin]>([:])
+  let pins = Lock<[PinKey: Pin]>([:])
   private let plans = Lock<[Key: Plan]>([:])
   private let branches = Lock<[BranchKey: CPUModel]>([:])
   /// Numbers of units that a run may have.
   let unitCounts: [Int]
   /// Until the model is ready, when one thread alone has it.
-  private(set) var isLoading = true
+  var isLoading = true
+  /// The same program with the other kernels of the layers that have some; nil where none has.
+  var alternative: CPUModel?
 
   /// Makes a program ready.
   ///
@@ -82,7 +84,8 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     isBatched = try Self.batchedValues(program, isIndependent, one)
     let units = options.units.max() ?? 1
     let single = try plan(samples: 1, inputShapes: shapes, units: units, facts: one)
-    layers = footprints(single)
+    layers = options.footprints ?? footprints(single)
+    if options.offersAlternatives { try offerAlternatives(single, shapes, units) }
     guard options.makesAllKernels else { return }
     for samples in Self.ladder(options.maximumBatch) where samples > 1 {
       _ = try plan(samples: samples, inputShapes: shapes, units: units)
@@ -99,6 +102,14 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     isBatched = Array(repeating: false, count: program.graph.values.count)
   }
 
+  /// A model's program with direct convolutions alone.
+  init(directFormOf model: CPUModel, weights: AlternativeWeights) {
+    (program, self.weights, usesWinograd) = (model.program, weights, false)
+    (memory, precision, unitCounts) = (model.memory, model.precision, model.unitCounts)
+    (isIndependent, isBatched) = (model.isIndependent, model.isBatched)
+    maximumBatch = model.maximumBatch
+  }
+
   // MARK: LoadedModel
 
   func makeWorkspace(
@@ -111,12 +122,25 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   }
 
   func run(
-    _ layers: Range<Int>, samples: Range<Int>, in workspace: any Workspace, units: Int
+    _ layers: Range<Int>, kernels: ArraySlice<Int>, samples: Range<Int>,
+    in workspace: any Workspace, units: Int
   ) throws(ModelError) {
     guard let workspace = workspace as? CPUWorkspace else {
       throw ModelError("The workspace was made by another backend.")
     }
     OneDNN.use(units: units)
+    var rest = layers
+    while !rest.isEmpty {
+      let (end, isAlternative) = stretch(rest, kernels.suffix(rest.count))
+      let model = isAlternative ? alternative ?? self : self
+      try model.run(rest.lowerBound..<end, samples: samples, workspace, units)
+      rest = end..<rest.upperBound
+    }
+  }
+
+  private func run(
+    _ layers: Range<Int>, samples: Range<Int>, _ workspace: CPUWorkspace, _ units: Int
+  ) throws(ModelError) {
     var first = samples.lowerBound
     for part in Self.parts(samples.count) {
       let plan = try plan(
@@ -175,6 +199,9 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     if let known { return known }
     return try plan(samples: 1, inputShapes: inputShapes, units: unitCounts.max() ?? 1)
   }
+
+  /// Lets the plans go, for a model that is most likely not asked.
+  func forgetPlans() { plans.withLock { $0.removeAll() } }
 
   /// The model of a branch, which keeps its kernels and weights for all shapes.
   func branch(
@@ -247,7 +274,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     return zip(first, second).map { $0.fixedShape != $1.fixedShape }
   }
 
-  private func footprints(_ plan: Plan) -> [LayerFootprint] {
+  func footprints(_ plan: Plan) -> [LayerFootprint] {
     program.layers.indices.map { index in
       let steps = plan.layers[index]
       let live = plan.buffers.indices.filter { buffer in

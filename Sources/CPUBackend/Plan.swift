@@ -200,6 +200,19 @@ struct ArenaPlan: Sendable {
 }
 
 extension Plan {
+  /// What passes from layer to layer, and the bytes of a sample of it.
+  var borders: [Home: Int] {
+    var found: [Home: Int] = [:]
+    for index in buffers.indices where buffers[index].alias == nil {
+      let life = lifetimes[index]
+      let isInside = layers.contains {
+        life.lowerBound >= $0.lowerBound && life.upperBound < $0.upperBound
+      }
+      if !isInside { found[buffers[index].home] = buffers[index].byteCount }
+    }
+    return found
+  }
+
   /// Bytes of a buffer for all samples of the plan, rounded up to whole cache lines.
   func size(_ buffer: Int) -> Int {
     let entry = buffers[buffer]

@@ -18,13 +18,16 @@ public struct EngineConfiguration: Sendable {
   public var packed: PackedFolder?
   /// What each model is computed with.
   public var precision: PrecisionChoice
+  /// Whether layers with several kernels may be computed by any of them, as memory allows: then
+  /// results depend on it in their last bits.
+  public var offersAlternatives: Bool
 
   /// How an engine serves; the defaults suit a small machine.
   public init(
     units: Int = 1, executors: Int = 1, maximumBatch: Int = Limits.samplesPerBatch,
     maximumQueueDelay: Duration = .zero, queueLimit: Int = Limits.queuedRequestsPerModel,
     memory: ByteCount? = nil, packed: PackedFolder? = nil,
-    precision: PrecisionChoice = PrecisionChoice()
+    precision: PrecisionChoice = PrecisionChoice(), offersAlternatives: Bool = true
   ) {
     self.units = max(units, 1)
     self.executors = max(executors, 1)
@@ -34,5 +37,6 @@ public struct EngineConfiguration: Sendable {
     self.memory = memory
     self.packed = packed
     self.precision = precision
+    self.offersAlternatives = offersAlternatives
   }
 }

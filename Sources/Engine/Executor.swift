@@ -9,8 +9,30 @@ import Vocabulary
 final class ExecutorPool: Sendable {
   /// What an executor is asked to do.
   enum Job: Sendable {
-    case run(Run, layerBatches: [Int], ActiveBatch)
+    case run(Work)
     case stop
+  }
+
+  /// A run of a batch.
+  struct Work: Sendable {
+    let run: Run
+    let batch: ActiveBatch
+    /// Samples of one kernel call for each layer of the run; empty when it is the chunk everywhere.
+    let layerBatches: [Int]
+    /// Which kernel computes each layer of the run; empty for the first one everywhere.
+    let kernels: [Int]
+
+    init(_ run: Run, of batch: ActiveBatch) {
+      (self.run, self.batch) = (run, batch)
+      layerBatches = Array(run.layerBatches)
+      kernels = run.kernels.allSatisfy { $0 == 0 } ? [] : Array(run.kernels)
+    }
+
+    /// The kernels of some of the run's layers.
+    func kernels(of layers: Range<Int>) -> ArraySlice<Int> {
+      let first = run.layers.lowerBound
+      return kernels.isEmpty ? [] : kernels[layers.lowerBound - first..<layers.upperBound - first]
+    }
   }
 
   private let jobs = Lock<[Job]>([])
@@ -23,12 +45,12 @@ final class ExecutorPool: Sendable {
         Thread("executor-\(number)") { [jobs] in
           while true {
             let job = jobs.wait { $0.isEmpty ? nil : $0.removeFirst() }
-            guard case .run(let run, let layerBatches, let batch) = job else { return }
-            let (event, answers) = Self.carryOut(run, layerBatches, batch)
+            guard case .run(let work) = job else { return }
+            let (event, answers) = Self.carryOut(work)
             // Before the answers: who is answered may ask again at once, and the scheduler should
             // not see that request while the batch still counts as under way.
             report(event)
-            for answer in answers { answer.send(batch) }
+            for answer in answers { answer.send(work.batch) }
           }
         }
       }
@@ -58,24 +80,25 @@ final class ExecutorPool: Sendable {
     }
   }
 
-  private static func carryOut(
-    _ run: Run, _ layerBatches: [Int], _ batch: ActiveBatch
-  ) -> (Event, [Answer]) {
+  private static func carryOut(_ work: Work) -> (Event, [Answer]) {
+    let (run, batch) = (work.run, work.batch)
     let begin = Clock.nanoseconds
     let reads = PagingMetrics.ThreadReads()
     defer { reads.count(batch.model.paging) }
     do throws(ModelError) {
       let workspace = try batch.gather(at: Instant(nanoseconds: begin))
-      guard batch.model.packed?.isResident(run.layers) ?? true else {
+      guard batch.model.packed?.isResident(run.layers, kernels: work.kernels) ?? true else {
         throw ModelError("A run was to begin before its weights were in memory.")
       }
       let model = try batch.kernels()
       for start in stride(from: run.samples.lowerBound, to: run.samples.upperBound, by: run.chunk) {
         let samples = start..<min(start + run.chunk, run.samples.upperBound)
-        if layerBatches.isEmpty {
-          try model.run(run.layers, samples: samples, in: workspace, units: run.units)
+        if work.layerBatches.isEmpty {
+          try model.run(
+            run.layers, kernels: work.kernels[...], samples: samples, in: workspace,
+            units: run.units)
         } else {
-          try runByLayer(run, layerBatches, samples, model, workspace)
+          try runByLayer(work, samples, model, workspace)
         }
       }
     } catch {
@@ -93,9 +116,9 @@ final class ExecutorPool: Sendable {
   /// Neighbours that take all of them run as one: what passes between them then stays in the arena,
   /// and residuals are added in place.
   private static func runByLayer(
-    _ run: Run, _ layerBatches: [Int], _ samples: Range<Int>, _ model: any LoadedModel,
-    _ workspace: any Workspace
+    _ work: Work, _ samples: Range<Int>, _ model: any LoadedModel, _ workspace: any Workspace
   ) throws(ModelError) {
+    let (run, layerBatches) = (work.run, work.layerBatches)
     var layer = run.layers.lowerBound
     while layer < run.layers.upperBound {
       let most = max(layerBatches[layer - run.layers.lowerBound], 1)
@@ -107,8 +130,9 @@ final class ExecutorPool: Sendable {
       }
       for start in stride(from: samples.lowerBound, to: samples.upperBound, by: most) {
         try model.run(
-          layer..<end, samples: start..<min(start + most, samples.upperBound),
-          in: workspace, units: run.units)
+          layer..<end, kernels: work.kernels(of: layer..<end),
+          samples: start..<min(start + most, samples.upperBound), in: workspace,
+          units: run.units)
       }
       layer = end
     }

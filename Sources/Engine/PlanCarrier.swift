@@ -43,7 +43,8 @@ final class PlanCarrier: @unchecked Sendable {
 
   private func evict(_ eviction: Eviction) {
     guard let model = catalog[eviction.model] else { return }
-    model.packed?.evict(layer: eviction.layer, bytes: eviction.bytes)
+    model.packed?.evict(
+      layer: eviction.layer, kernel: eviction.kernel, bytes: eviction.bytes)
     model.paging.evicted(eviction.layer, eviction.bytes.count)
   }
 
@@ -74,7 +75,7 @@ final class PlanCarrier: @unchecked Sendable {
     let now = Instant(nanoseconds: Clock.nanoseconds)
     batch.model.paging.resumed(at: now, since: batch.idleSince)
     batch.model.paging.used(run.layers, at: now)
-    executors.submit(.run(run, layerBatches: Array(run.layerBatches), batch))
+    executors.submit(.run(ExecutorPool.Work(run, of: batch)))
   }
 
   /// Forgets a request that its executor has answered.

@@ -51,7 +51,8 @@ private final class NullModel: LoadedModel {
   }
 
   func run(
-    _ layers: Range<Int>, samples: Range<Int>, in workspace: any Workspace, units: Int
+    _ layers: Range<Int>, kernels: ArraySlice<Int>, samples: Range<Int>,
+    in workspace: any Workspace, units: Int
   ) throws(ModelError) {
     let time = layers.reduce(Duration.zero) { $0 + cost($1, samples.count, units) }
     guard time > .zero else { return }

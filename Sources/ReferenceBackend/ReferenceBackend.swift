@@ -44,7 +44,8 @@ final class ReferenceModel: LoadedModel {
   }
 
   func run(
-    _ layers: Range<Int>, samples: Range<Int>, in workspace: any Workspace, units: Int
+    _ layers: Range<Int>, kernels: ArraySlice<Int>, samples: Range<Int>,
+    in workspace: any Workspace, units: Int
   ) throws(ModelError) {
     guard let workspace = workspace as? TensorWorkspace else {
       throw ModelError("The workspace was made by another backend.")

@@ -35,9 +35,14 @@ struct ModelState: Sendable {
   /// The most samples that fit into memory together; 0 when not even one does.
   var largestBatch: Int
   let kernels: KernelTable
-  /// The kernels that it keeps to, by layer, as long as memory holds those of all models; nil where
-  /// each program chooses, or there is no choice.
-  var settled: [Int]?
+  /// The kernels that it keeps to, by layer.
+  var settled: [Int]
+  /// Samples of a batch, smoothed over batches.
+  private(set) var typicalBatch = 1.0
+  /// What that was when kernels were chosen last; 0 before.
+  var settledBatch = 0.0
+  /// How many batches there were, those of long ago counting less.
+  var batchShare = 1.0
   /// Bytes of weights that are in memory, and on their way, by kernel.
   var resident: [Int]
   var inFlight: [Int]
@@ -68,6 +73,7 @@ struct ModelState: Sendable {
     largestBatch = profile.maximumBatch
     let kernels = KernelTable(profile, pageBytes: pageBytes)
     self.kernels = kernels
+    settled = kernels.defaults
     weightBytes = kernels.defaults.reduce(0) { $0 + kernels.weights[$1] }
     resident = Array(repeating: 0, count: kernels.all.count)
     inFlight = resident
@@ -83,7 +89,7 @@ struct ModelState: Sendable {
   }
 
   /// The kernels, by layer, of the batch that would be formed now, as far as is known.
-  var upcomingKernels: [Int] { upcomingProgram?.kernels ?? settled ?? kernels.defaults }
+  var upcomingKernels: [Int] { upcomingProgram?.kernels ?? settled }
 
   /// The program of the batch that would be formed now, if it has been made.
   private var upcomingProgram: BatchProgram? {
@@ -93,6 +99,10 @@ struct ModelState: Sendable {
   /// Drops the programs, so that they are made anew.
   mutating func forgetPrograms() {
     for samples in programs.indices { programs[samples] = nil }
+  }
+
+  mutating func noteBatch(samples: Int) {
+    typicalBatch += (Double(samples) - typicalBatch) * 0.2
   }
 
   mutating func noteArrival(at now: Instant) {

@@ -14,8 +14,8 @@ struct ProgramBuilder {
   let memory: Int?
   /// False: one chunk for the whole network.
   let perLayer: Bool
-  /// The kernels that the model has settled on, by layer; nil where each program chooses its own.
-  let settled: [Int]?
+  /// The kernels that the model has settled on, by layer.
+  let settled: [Int]
 
   /// What a border between segments has to gain, as a share of the network's time: it ends runs and
   /// copies what waits there, and measured times are no surer than that.
@@ -27,28 +27,20 @@ struct ProgramBuilder {
   /// Without it a plan read weights once more for every chunk wherever that took no longer.
   private static let priceOfLink = 0.1
 
-  /// What a second on the link may count beside a second of computing when kernels are chosen: at
-  /// one of them the kernels of a segment whose link is just hidden come out.
-  private static let linkPrices = [0, 0.25, 0.5, 1, 4]
-
   private var count: Int { profile.layers.count }
 
   /// The best way through, or nil when no way fits into memory.
   func program(samples: Int) -> BatchProgram? {
-    guard let settled else { return program(samples) { choices(chunk: $0, samples) } }
     // Beside the activations of many samples only the smallest kernels may have room.
-    return program(samples) { _ in [settled] } ?? program(samples) { _ in [kernels.smallest] }
+    program(samples, settled) ?? program(samples, kernels.smallest)
   }
 
-  /// - Parameter choices: The kernels, by layer, that a segment with some chunk may go through.
-  private func program(_ samples: Int, choices: (Int) -> [[Int]]) -> BatchProgram? {
+  private func program(_ samples: Int, _ kernels: [Int]) -> BatchProgram? {
     let chunks = perLayer && memory != nil ? Self.ladder(samples) : [samples]
-    let ways = chunks.flatMap { chunk in
-      choices(chunk).map { kernels in
-        Way(
-          chunk: chunk, kernels: kernels,
-          seconds: kernels.map { seconds(kernel: $0, chunk: chunk, samples) })
-      }
+    let ways = chunks.map { chunk in
+      Way(
+        chunk: chunk, kernels: kernels,
+        seconds: kernels.map { seconds(kernel: $0, chunk: chunk, samples) })
     }
     guard memory != nil else {
       return ways.first.map { finish([(0..<count, $0)], samples) }
@@ -65,7 +57,7 @@ struct ProgramBuilder {
   /// tell which of the two is the bottleneck.
   private func bestSegments(_ ways: [Way], _ samples: Int) -> [(Range<Int>, Way)]? {
     var best: (seconds: Double, segments: [(Range<Int>, Way)])?
-    for price in [Self.priceOfLink] + (kernels.isSingle ? [1] : Self.linkPrices.dropFirst()) {
+    for price in [Self.priceOfLink, 1] {
       guard let segments = bestSegments(ways, samples, price: price) else { return nil }
       var (compute, transfer) = (0.0, 0.0)
       for (range, way) in segments {
@@ -131,42 +123,13 @@ struct ProgramBuilder {
     return part
   }
 
-  // MARK: Kernels
-
-  /// How a segment may go: its chunk, and a kernel for each layer that is in it.
+  /// How a segment may go: its chunk, and the kernel of each layer.
   private struct Way {
     var chunk: Int
     var kernels: [Int]
     /// Seconds of all samples, chunk by chunk, by layer: looked at once for every layer that a
     /// segment could begin at.
     var seconds: [Double]
-  }
-
-  /// Kernels worth a look for a chunk, the fastest first.
-  private func choices(chunk: Int, _ samples: Int) -> [[Int]] {
-    guard !kernels.isSingle else { return [kernels.defaults] }
-    var choices: [[Int]] = []
-    for price in Self.linkPrices {
-      let cheapest = cheapest(chunk: chunk, samples, price: price)
-      if !choices.contains(cheapest) { choices.append(cheapest) }
-    }
-    return choices.contains(kernels.smallest) ? choices : choices + [kernels.smallest]
-  }
-
-  /// For each layer the kernel with the least time, a second on the link counting `price` seconds,
-  /// of those that fit beside a chunk.
-  private func cheapest(chunk: Int, _ samples: Int, price: Double) -> [Int] {
-    (0..<count).map { layer in
-      let room = (memory ?? .max) - chunk * profile.activations(around: layer)
-      var best = (kernel: kernels.first[layer], cost: Double.infinity)
-      for kernel in kernels.kernels(of: layer) where kernels.bytes(kernel, samples: chunk) <= room {
-        let cost =
-          seconds(kernel: kernel, chunk: chunk, samples)
-          + price * link.seconds(bytes: kernels.weights[kernel])
-        if cost < best.cost { best = (kernel, cost) }
-      }
-      return best.kernel
-    }
   }
 
   /// Seconds of all samples through a layer, chunk by chunk.

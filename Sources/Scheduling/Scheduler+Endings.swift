@@ -18,6 +18,7 @@ extension Scheduler {
     let isOver = batches[index].advance(past: ended.layers)
     if isLast { answer(index, upTo: chunk.upperBound, at: now, &plan) }
     if isOver {
+      noteBatch(of: model, samples: batches[index].members.last?.end ?? 0)
       close(index, &plan)
     } else if budget != nil {
       // What only the run needed is free for the weights that come next.

@@ -52,13 +52,19 @@ public struct NetworkProfile: Sendable, Codable {
     public var gigaflop: Double?
     /// A measured line: milliseconds of a call and of a sample.
     public var cost: Cost?
+    /// Measured times by batch and units, instead of a line.
+    public var table: Table?
 
     enum CodingKeys: String, CodingKey {
       case weightsMegabytes = "weights_mb"
       case scratchMegabytes = "scratch_mb"
       case gigaflop = "gflop"
       case cost = "cost_ms"
+      case table = "cost_table"
     }
+
+    /// A kernel that is as its layer says.
+    public init() {}
   }
 
   /// A measured line.
@@ -192,7 +198,7 @@ public struct NetworkProfile: Sendable, Codable {
     let scratch = variant.scratchMegabytes ?? layer.scratchMegabytes ?? 0
     let isServed = variant.cost == nil && variant.gigaflop == nil
     let cost =
-      (isServed ? layer.table?.layerCost : nil)
+      (variant.table ?? (isServed ? layer.table : nil))?.layerCost
       ?? (variant.cost ?? (variant.gigaflop == nil ? layer.cost : nil)).map {
         LayerCost(
           batches: [1, 2], units: [1],

@@ -42,6 +42,13 @@ struct EngineOptions: ParsableArguments {
       valueName: "[model=]fp32|bf16"))
   var precision: [PrecisionOption] = []
 
+  @Flag(
+    help: ArgumentHelp(
+      "Compute each layer with one kernel whatever memory allows, so that answers are equal to the "
+        + "last bit; else 3x3 convolutions run by minimal filtering or directly, the slower way "
+        + "whose weights take a quarter of the memory, and may differ by rounding."))
+  var fixedKernels = false
+
   /// The names of `--backend`.
   enum BackendName: String, ExpressibleByArgument, CaseIterable {
     case cpu

@@ -10,7 +10,8 @@ import Vocabulary
 /// What the layers of an ONNX file take: bytes from the backend that would serve it, times measured
 /// on this machine or operations counted from shapes.
 struct NetworkSurvey {
-  /// Passes over all layers whose shortest times count: what is longer was interrupted.
+  /// Passes over all layers, of which the median counts: what is foretold is the machine as it
+  /// mostly is.
   private static let passes = 5
 
   /// How the times of layers are found.
@@ -46,7 +47,9 @@ struct NetworkSurvey {
           + "fix them in the file to plan it.")
     }
     loaded = try CPUBackend(computeUnits: units).load(
-      program, options: LoadOptions(maximumBatch: samples, units: Array(1...units)))
+      program,
+      options: LoadOptions(
+        maximumBatch: samples, units: Array(1...units), offersAlternatives: true))
     (self.units, self.samples) = (units, samples)
   }
 
@@ -54,8 +57,10 @@ struct NetworkSurvey {
   ///
   /// - Parameter times: How the times of its layers are found.
   func profile(named name: String, times: Times) throws -> NetworkProfile {
-    let costs = times == .line ? try measuredCosts() : []
-    let tables = times == .table ? try measuredTables() : []
+    // By kernel, then by layer; those without a second kernel run their first one again.
+    let kernels = 0..<(loaded.layers.map(\.kernelCount).max() ?? 1)
+    let costs = times == .line ? try kernels.map(measuredCosts) : []
+    let tables = times == .table ? try kernels.map(measuredTables) : []
     let bytes = program.graph.inputs.reduce(0) { $0 + elements($1, samples: 1) * size($1) }
     let layers = loaded.layers.enumerated().map { index, footprint in
       var layer = NetworkProfile.Layer(
@@ -64,18 +69,28 @@ struct NetworkSurvey {
       layer.scratchMegabytes = Self.megabytes(footprint.scratch.bytes)
       layer.gigaflop = LayerWork.operations(program.layers[index], program.graph) / 1e9
       layer.blocks = LayerWork.blocks(program.layers[index], program.graph)
-      if times == .line { layer.cost = costs[index] }
-      if times == .table { layer.table = tables[index] }
+      if times == .line { layer.cost = costs[0][index] }
+      if times == .table { layer.table = tables[0][index] }
+      let others = footprint.alternatives.enumerated().map { place, kernel in
+        var variant = NetworkProfile.Variant()
+        variant.weightsMegabytes = Self.megabytes(kernel.weights.bytes)
+        variant.scratchMegabytes = Self.megabytes(kernel.scratch.bytes)
+        if times == .line { variant.cost = costs[place + 1][index] }
+        if times == .table { variant.table = tables[place + 1][index] }
+        return variant
+      }
+      // Operations are counted for a layer, not for a kernel: nothing would tell them apart.
+      if !others.isEmpty, times != .counted { layer.variants = others }
       return layer
     }
     let source =
       switch times {
       case .line:
         "Layer times measured on this machine's CPU with \(units) units and batches of 1 and "
-          + "\(samples), the shortest of \(Self.passes) runs each."
+          + "\(samples), the median of \(Self.passes) runs each, scaled to runs of the whole."
       case .table:
         "Layer times measured on this machine's CPU with 1 to \(units) units and batches of 1 to "
-          + "\(samples), the shortest of \(Self.passes) runs each."
+          + "\(samples), the median of \(Self.passes) runs each, scaled to runs of the whole."
       case .counted: "Operations counted from the shapes of the layers."
       }
     return NetworkProfile(
@@ -85,12 +100,12 @@ struct NetworkSurvey {
   private static func megabytes(_ bytes: Int) -> Double { Double(bytes) / 1e6 }
 
   /// The times of batches of 1, 2, 4 … samples with every number of units, per layer.
-  private func measuredTables() throws -> [NetworkProfile.Table] {
+  private func measuredTables(kernel: Int) throws -> [NetworkProfile.Table] {
     let batches = Array(sequence(first: 1) { $0 * 2 < samples ? $0 * 2 : nil }) + [samples]
     let distinct = samples > 1 ? batches : [1]
     // By units, then by batch, then by layer.
     let found = try (1...units).map { units in
-      try distinct.map { try milliseconds($0, units: units) }
+      try distinct.map { try milliseconds($0, kernel: kernel, units: units) }
     }
     return program.layers.indices.map { layer in
       NetworkProfile.Table(
@@ -100,10 +115,10 @@ struct NetworkSurvey {
   }
 
   /// A line through the times of one sample and of all, per layer.
-  private func measuredCosts() throws -> [NetworkProfile.Cost] {
-    let one = try milliseconds(1, units: units)
+  private func measuredCosts(kernel: Int) throws -> [NetworkProfile.Cost] {
+    let one = try milliseconds(1, kernel: kernel, units: units)
     guard samples > 1 else { return one.map { .init(fixed: 0, perSample: $0) } }
-    return zip(one, try milliseconds(samples, units: units)).map { first, all in
+    return zip(one, try milliseconds(samples, kernel: kernel, units: units)).map { first, all in
       let slope = max((all - first) / Double(samples - 1), 0)
       let fixed = max(first - slope, 0)
       let rounded = { (value: Double) in (value * 1e6).rounded() / 1e6 }
@@ -112,8 +127,32 @@ struct NetworkSurvey {
     }
   }
 
-  /// The shortest time of each layer with some samples.
-  private func milliseconds(_ batch: Int, units: Int) throws -> [Double] {
+  /// The time of each layer with some samples; together they are that of a run of the whole
+  /// network, where what passes between layers lies elsewhere than at their borders.
+  ///
+  /// - Parameter kernel: Which kernel computes the layers that have so many.
+  private func milliseconds(_ batch: Int, kernel: Int, units: Int) throws -> [Double] {
+    let workspace = try filledWorkspace(batch)
+    let kernels = loaded.layers.map { min(kernel, $0.kernelCount - 1) }
+    var (whole, each) = ([Double](), Array(repeating: [Double](), count: kernels.count))
+    func time(_ layers: Range<Int>) throws -> Double {
+      let begin = Clock.nanoseconds
+      try loaded.run(
+        layers, kernels: kernels[layers], samples: 0..<batch, in: workspace, units: units)
+      return Double(Clock.nanoseconds - begin) / 1e6
+    }
+    // Kernels are made, and memory is touched for the first time.
+    _ = try time(kernels.indices)
+    for _ in 0..<Self.passes {
+      for layer in kernels.indices { each[layer].append(try time(layer..<layer + 1)) }
+      whole.append(try time(kernels.indices))
+    }
+    let layers = each.map { $0.sorted()[Self.passes / 2] }
+    let scale = whole.sorted()[Self.passes / 2] / max(layers.reduce(0, +), 1e-9)
+    return layers.map { $0 * scale }
+  }
+
+  private func filledWorkspace(_ batch: Int) throws -> any Workspace {
     let shapes = program.graph.inputs.map { shape($0, samples: batch) }
     let workspace = try loaded.makeWorkspace(samples: batch, inputShapes: shapes)
     for (index, id) in program.graph.inputs.enumerated() {
@@ -122,15 +161,7 @@ struct NetworkSurvey {
         workspace.setInput(index, samples: 0..<(isBatched ? batch : 1), from: $0)
       }
     }
-    var best = Array(repeating: Double.infinity, count: program.layers.count)
-    for _ in 0..<Self.passes {
-      for layer in program.layers.indices {
-        let begin = Clock.nanoseconds
-        try loaded.run(layer..<layer + 1, samples: 0..<batch, in: workspace, units: units)
-        best[layer] = min(best[layer], Double(Clock.nanoseconds - begin) / 1e6)
-      }
-    }
-    return best
+    return workspace
   }
 
   // MARK: Inputs
@@ -149,8 +180,7 @@ struct NetworkSurvey {
 
   /// Noise for real inputs: zeros are quicker in some kernels.
   ///
-  /// Whole numbers are 0, which is an
-  /// index into anything.
+  /// Whole numbers are 0, which is an index into anything.
   private func inputElements(_ id: ValueID, samples: Int) -> [UInt8] {
     let count = elements(id, samples: samples)
     guard program.graph[id].type ?? .float32 == .float32 else {

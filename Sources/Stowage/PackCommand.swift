@@ -11,8 +11,8 @@ struct PackCommand: ParsableCommand {
     abstract: "Packs the weights of a folder of models ahead of time.",
     discussion: """
       `stowage serve` packs a model when it loads it first. Done ahead, as while an image is built,
-      the first start is as fast as every other one. Give the same --units, --max-batch
-      and --precision.
+      the first start is as fast as every other one. Give the same --units, --max-batch,
+      --precision and --fixed-kernels.
 
       Example: stowage pack --models Models --cache /var/cache/stowage
       """)
@@ -24,7 +24,8 @@ struct PackCommand: ParsableCommand {
     let engine = Engine(
       configuration: EngineConfiguration(
         units: options.unitCount, maximumBatch: options.maxBatch,
-        packed: try options.packedFolder(), precision: try options.precisionChoice(folder)),
+        packed: try options.packedFolder(), precision: try options.precisionChoice(folder),
+        offersAlternatives: !options.fixedKernels),
       backend: options.backend.make(units: options.unitCount),
       policy: Scheduler(SchedulerOptions(units: options.unitCount)), registry: Registry(),
       logger: Logger(label: "stowage") { StreamLogHandler.standardError(label: $0) })

@@ -125,7 +125,8 @@ struct ServeCommand: ParsableCommand {
       configuration: EngineConfiguration(
         units: units, executors: executors, maximumBatch: options.maxBatch,
         maximumQueueDelay: .microseconds(maxQueueDelay), queueLimit: queueLimit, memory: budget,
-        packed: try options.packedFolder(), precision: try options.precisionChoice(folder)),
+        packed: try options.packedFolder(), precision: try options.precisionChoice(folder),
+        offersAlternatives: !options.fixedKernels),
       backend: options.backend.make(units: units),
       policy: try compared?.served(units: units, budget: budget ?? ByteCount(.max))
         ?? Scheduler(

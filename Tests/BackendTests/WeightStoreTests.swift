@@ -25,6 +25,17 @@ struct WeightStoreTests {
     #expect(store.byteCount(layer: 2) == 0)
   }
 
+  @Test("The kernels of a layer have places of their own")
+  func kernels() throws {
+    let store = MemoryWeights()
+    let places = try (0...1).map { kernel in
+      try store.place(layer: 0, kernel: kernel, name: "a", byteCount: 100 + kernel) { _ in }
+    }
+    #expect(places[0] != places[1])
+    #expect(store.byteCount(layer: 0, kernel: 0) == 100)
+    #expect(store.byteCount(layer: 0, kernel: 1) == 101)
+  }
+
   @Test("A place that could not be filled is not kept")
   func failures() throws {
     let store = MemoryWeights()

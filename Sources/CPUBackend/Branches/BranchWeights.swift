@@ -13,12 +13,14 @@ final class BranchWeights: WeightStore {
   }
 
   func place(
-    layer: Int, name: String, byteCount: Int,
+    layer: Int, kernel: Int, name: String, byteCount: Int,
     fill: (UnsafeMutableRawPointer) throws(ModelError) -> Void
   ) throws(ModelError) -> UnsafeMutableRawPointer {
     try store.place(
-      layer: self.layer, name: prefix + name, byteCount: byteCount, fill: fill)
+      layer: self.layer, kernel: kernel, name: prefix + name, byteCount: byteCount, fill: fill)
   }
 
-  func byteCount(layer: Int) -> Int { store.byteCount(layer: self.layer) }
+  func byteCount(layer: Int, kernel: Int) -> Int {
+    store.byteCount(layer: self.layer, kernel: kernel)
+  }
 }

@@ -50,7 +50,8 @@ final class StagedModel: LoadedModel, @unchecked Sendable {
   }
 
   func run(
-    _ layers: Range<Int>, samples: Range<Int>, in workspace: any Workspace, units: Int
+    _ layers: Range<Int>, kernels: ArraySlice<Int>, samples: Range<Int>,
+    in workspace: any Workspace, units: Int
   ) throws(ModelError) {
     guard let workspace = workspace as? StagedWorkspace else {
       throw ModelError("The workspace was made by another backend.")

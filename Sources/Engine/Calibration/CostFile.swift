@@ -2,20 +2,29 @@ import Scheduling
 
 /// Measured layer costs, kept beside the packed weights that they were measured with.
 ///
-/// Text: a line with the key, then one line per layer: batches, units and seconds, by spaces.
+/// Text: a line with the key, then one line per kernel of each layer: batches, units and seconds,
+/// by spaces.
 enum CostFile {
-  /// The costs of so many layers, if they were kept under this key.
-  static func read(_ path: String, key: String, layers: Int) -> [LayerCost]? {
+  /// The costs of each layer's kernels, if they were kept under this key.
+  ///
+  /// - Parameter kernels: How many kernels each layer has.
+  static func read(_ path: String, key: String, kernels: [Int]) -> [[LayerCost]]? {
     guard let bytes = SmallFile.read(path, below: 1 << 26) else { return nil }
     let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n")
-    guard lines.count == layers + 1, lines[0] == Substring(name(of: key)) else { return nil }
-    let costs = lines.dropFirst().compactMap(cost)
-    return costs.count == layers ? costs : nil
+    guard lines.count == kernels.reduce(1, +), lines[0] == Substring(name(of: key)) else {
+      return nil
+    }
+    var costs = lines.dropFirst().compactMap(cost)[...]
+    guard costs.count == lines.count - 1 else { return nil }
+    return kernels.map { count in
+      defer { costs.removeFirst(count) }
+      return Array(costs.prefix(count))
+    }
   }
 
   /// Keeps costs; that nobody finds them when it fails costs only time.
-  static func write(_ costs: [LayerCost], _ path: String, key: String) {
-    let lines = [name(of: key)] + costs.map(line)
+  static func write(_ costs: [[LayerCost]], _ path: String, key: String) {
+    let lines = [name(of: key)] + costs.joined().map(line)
     let bytes = Array((lines.joined(separator: "\n") + "\n").utf8)
     SmallFile.replace(path, with: bytes)
   }

@@ -72,9 +72,12 @@ extension Engine {
   }
 
   private func loadOptions(_ name: String, isBatched: Bool) -> LoadOptions {
-    LoadOptions(
+    // Of weights that stay in memory anyway nobody wants two forms.
+    let offersAlternatives = configuration.packed != nil && configuration.offersAlternatives
+    return LoadOptions(
       maximumBatch: isBatched ? configuration.maximumBatch : 1,
-      units: Array(1...configuration.units), precision: configuration.precision[name])
+      units: Array(1...configuration.units), precision: configuration.precision[name],
+      offersAlternatives: offersAlternatives)
   }
 
   /// Makes a program ready and serves it under a name that the catalog expects.
@@ -103,7 +106,7 @@ extension Engine {
     var prepare: Preparation.Prepare?
     // Without costs the next start would have to measure, for which it needs the kernels.
     if let packed, let path, sources.count == 1, costs != nil {
-      prepare = preparation(path, sources[0], packed, options)
+      prepare = preparation(path, sources[0], packed, sheet, options)
       SheetFile.write(sheet, packed.file.path + SheetFile.suffix, key: packed.key)
     }
     let preparation = Preparation(
@@ -130,14 +133,15 @@ extension Engine {
       let key = PackedFolder.key([stamp], packing: backend.packing, options)
       let path = folder.file(entry.name, version: entry.version, key: key)
       guard let sheet = SheetFile.read(path + SheetFile.suffix, key: key),
-        let costs = CostFile.read(path + ".costs", key: key, layers: sheet.layers.count),
+        let costs = CostFile.read(
+          path + ".costs", key: key, kernels: sheet.layers.map(\.kernelCount)),
         let (file, table) = PackedFile.open(existing: path), table.key == key,
         let packed = try? PackedWeights(reading: file, table, weightSource)
       else { continue }
       file.noteUse()
       let preparation = Preparation(
         nil, makesAllKernels: hasMemoryForAllKernels,
-        prepare: preparation(entry.path, stamp, packed, options))
+        prepare: preparation(entry.path, stamp, packed, sheet, options))
       let loss = PrecisionFile.read(path + PrecisionFile.suffix, key: key)
       return serve(
         entry.name, version: entry.version, sheet, preparation, packed, costs, options, loss)
@@ -147,10 +151,12 @@ extension Engine {
 
   /// What makes a model's kernels of its file and its packed weights.
   private func preparation(
-    _ path: String, _ stamp: FileStamp, _ packed: PackedWeights, _ options: LoadOptions
+    _ path: String, _ stamp: FileStamp, _ packed: PackedWeights, _ sheet: ModelSheet,
+    _ options: LoadOptions
   ) -> Preparation.Prepare {
     var options = options
     options.weights = packed
+    options.footprints = sheet.layers
     // Somebody waits for them.
     options.makesAllKernels = false
     return { [backend, compileOptions, options] () throws(ModelError) in
@@ -167,7 +173,7 @@ extension Engine {
 
   private func serve(
     _ name: String, version: String, _ sheet: ModelSheet, _ preparation: Preparation,
-    _ packed: PackedWeights?, _ costs: [LayerCost]?, _ options: LoadOptions,
+    _ packed: PackedWeights?, _ costs: [[LayerCost]]?, _ options: LoadOptions,
     _ loss: PrecisionLoss?
   ) -> ServedModel {
     let description = sheet.description(
@@ -185,12 +191,17 @@ extension Engine {
 
   /// What the scheduler learns of a model before the first request.
   private func profile(
-    of sheet: ModelSheet, _ costs: [LayerCost]?, _ options: LoadOptions
+    of sheet: ModelSheet, _ costs: [[LayerCost]]?, _ options: LoadOptions
   ) -> ModelProfile {
     let layers = sheet.layers.enumerated().map { index, layer in
       LayerProfile(
         weights: layer.weights, activations: layer.activations, scratch: layer.scratch,
-        cost: costs?[index] ?? .unknown)
+        cost: costs?[index][0] ?? .unknown,
+        alternatives: layer.alternatives.enumerated().map { place, kernel in
+          KernelProfile(
+            weights: kernel.weights, scratch: kernel.scratch,
+            cost: costs?[index][place + 1] ?? .unknown)
+        })
     }
     return ModelProfile(
       layers: layers, input: sheet.inputByteCount, maximumBatch: options.maximumBatch,
@@ -201,10 +212,10 @@ extension Engine {
   private func layerCosts(
     of loaded: any LoadedModel, _ program: Program, _ packed: PackedWeights?,
     maximumBatch: Int
-  ) throws(ModelError) -> [LayerCost]? {
+  ) throws(ModelError) -> [[LayerCost]]? {
     guard let packed else { return nil }
     let path = packed.file.path + ".costs"
-    let known = CostFile.read(path, key: packed.key, layers: loaded.layers.count)
+    let known = CostFile.read(path, key: packed.key, kernels: loaded.layers.map(\.kernelCount))
     if let known { return known }
     let calibration = Calibration(
       model: loaded, program: program, packed: packed, maximumBatch: maximumBatch,

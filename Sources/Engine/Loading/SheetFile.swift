@@ -44,32 +44,40 @@ extension ModelSheet {
     for layer in layers {
       writer.put(layer.name)
       for bytes in [layer.weights, layer.activations, layer.scratch] { writer.put(bytes.bytes) }
+      writer.put(layer.alternatives.count)
+      for kernel in layer.alternatives {
+        for bytes in [kernel.weights, kernel.scratch] { writer.put(bytes.bytes) }
+      }
     }
   }
 
   init?(from reader: inout ByteReader) {
-    func list<Element>(
-      _ reader: inout ByteReader, _ element: (inout ByteReader) -> Element?
-    ) -> [Element]? {
-      guard let count = reader.number(), count <= reader.bytes.count else { return nil }
-      var found: [Element] = []
-      for _ in 0..<count {
-        guard let next = element(&reader) else { return nil }
-        found.append(next)
-      }
-      return found
-    }
-    guard let inputs = list(&reader, Tensor.init(from:)),
-      let outputs = list(&reader, Tensor.init(from:)),
+    guard let inputs = reader.list(of: Tensor.init(from:)),
+      let outputs = reader.list(of: Tensor.init(from:)),
       let isIndependent = reader.number(), let symbol = reader.text(),
       let hasFreeSizes = reader.number(),
-      let layers = list(&reader, LayerFootprint.init(from:))
+      let layers = reader.list(of: LayerFootprint.init(from:))
     else { return nil }
     self.inputs = inputs
     self.outputs = outputs
     batchSymbol = isIndependent == 1 ? symbol : nil
     self.hasFreeSizes = hasFreeSizes == 1
     self.layers = layers
+  }
+}
+
+extension ByteReader {
+  /// A number of elements and then these, each read by a closure.
+  fileprivate mutating func list<Element>(
+    of element: (inout ByteReader) -> Element?
+  ) -> [Element]? {
+    guard let count = number(), count <= bytes.count else { return nil }
+    var found: [Element] = []
+    for _ in 0..<count {
+      guard let next = element(&self) else { return nil }
+      found.append(next)
+    }
+    return found
   }
 }
 
@@ -106,10 +114,18 @@ extension ModelSheet.Tensor {
 extension LayerFootprint {
   fileprivate init?(from reader: inout ByteReader) {
     guard let name = reader.text(), let weights = reader.number(),
-      let activations = reader.number(), let scratch = reader.number()
+      let activations = reader.number(), let scratch = reader.number(),
+      let alternatives = reader.list(of: KernelFootprint.init(from:))
     else { return nil }
     self.init(
       name: name, weights: ByteCount(weights), activations: ByteCount(activations),
-      scratch: ByteCount(scratch))
+      scratch: ByteCount(scratch), alternatives: alternatives)
+  }
+}
+
+extension KernelFootprint {
+  fileprivate init?(from reader: inout ByteReader) {
+    guard let weights = reader.number(), let scratch = reader.number() else { return nil }
+    self.init(weights: ByteCount(weights), scratch: ByteCount(scratch))
   }
 }

@@ -50,6 +50,7 @@ extension Engine {
     var options = options
     options.weights = weights
     options.makesAllKernels = false
+    options.footprints = SheetFile.read(path + SheetFile.suffix, key: key)?.layers
     let loaded = try backend.load(program, options: options)
     guard weights.isIncomplete else {
       file.noteUse()

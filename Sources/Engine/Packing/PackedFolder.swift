@@ -39,7 +39,7 @@ public struct PackedFolder: Sendable {
     let program = FileStamp(path: "/proc/self/exe")?.description ?? ""
     return (sources.map(\.description) + [program, packing])
       .joined(separator: "\n") + "\nbatch \(options.maximumBatch) units \(options.units) "
-      + options.precision.rawValue
+      + options.precision.rawValue + (options.offersAlternatives ? " alternatives" : "")
   }
 
   /// The file of a model under a key.

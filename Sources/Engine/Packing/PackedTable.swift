@@ -12,11 +12,13 @@ struct PackedTable: Equatable {
   /// Weights come, go and are hashed in pages of this size.
   static let pageBytes = 64 << 10
   static let trailerBytes = 32
-  private static let magic: UInt64 = 0x3130_5345_4741_5453
+  private static let magic: UInt64 = 0x3230_5345_4741_5453
 
   /// One constant in one form.
   struct Constant: Equatable {
     var layer: Int
+    /// Which of the layer's kernels reads it.
+    var kernel = 0
     var name: String
     /// Where it lies in the file.
     var offset: Int
@@ -38,6 +40,7 @@ struct PackedTable: Equatable {
     writer.put(constants.count)
     for constant in constants {
       writer.put(constant.layer)
+      writer.put(constant.kernel)
       writer.put(constant.offset)
       writer.put(constant.byteCount)
       writer.put(constant.name)
@@ -76,11 +79,12 @@ struct PackedTable: Equatable {
     self.key = key
     self.dataBytes = dataBytes
     for _ in 0..<count {
-      guard let layer = reader.number(), let offset = reader.number(),
-        let size = reader.number(), let name = reader.text(),
+      guard let layer = reader.number(), let kernel = reader.number(),
+        let offset = reader.number(), let size = reader.number(), let name = reader.text(),
         offset <= dataBytes, size <= dataBytes - offset
       else { return nil }
-      constants.append(Constant(layer: layer, name: name, offset: offset, byteCount: size))
+      constants.append(
+        Constant(layer: layer, kernel: kernel, name: name, offset: offset, byteCount: size))
     }
     for _ in 0..<dataBytes / Self.pageBytes {
       guard let hash = reader.word() else { return nil }

@@ -11,29 +11,44 @@ import Threads
 /// end of the file: places are right before their bytes are there. What is asked for after sealing,
 /// such as a form for shapes that nobody expected, stays in memory of its own.
 final class PackedWeights: WeightStore {
-  /// A piece of a layer: whole pages of the file.
+  /// A piece of a kernel's weights: whole pages of the file.
   struct Extent: Equatable {
     var offset: Int
     var byteCount: Int
   }
 
   private struct Key: Hashable {
-    var layer: Int
+    var owner: LayerKernel
     var name: String
   }
 
   private struct State {
     var table: PackedTable
     var places: [Key: Int] = [:]
-    var extents: [Int: [Extent]] = [:]
-    /// The layer that was written to last.
-    var lastLayer: Int?
+    var extents: [LayerKernel: [Extent]] = [:]
+    /// Whose weights were written last.
+    var lastOwner: LayerKernel?
     /// The end of the last constant.
     var end = 0
     var isSealed = false
-    /// Bytes from the beginning of each layer that are in memory.
-    var resident: [Int: Int] = [:]
+    /// Bytes from the beginning of each kernel's weights that are in memory.
+    var resident: [LayerKernel: Int] = [:]
     var checked = CheckedPages()
+
+    func byteCount(_ owner: LayerKernel) -> Int {
+      extents[owner]?.reduce(0) { $0 + $1.byteCount } ?? 0
+    }
+  }
+
+  /// Some bytes of the weights of a layer's kernel.
+  struct Piece: Equatable {
+    var owner: LayerKernel
+    var bytes: Range<Int>
+
+    init(layer: Int, kernel: Int = 0, bytes: Range<Int>) {
+      owner = LayerKernel(layer: layer, kernel: kernel)
+      self.bytes = bytes
+    }
   }
 
   let file: PackedFile
@@ -82,19 +97,20 @@ final class PackedWeights: WeightStore {
 
   // MARK: WeightStore
 
-  func byteCount(layer: Int) -> Int {
-    state.withLock { $0.extents[layer, default: []].reduce(0) { $0 + $1.byteCount } }
+  func byteCount(layer: Int, kernel: Int) -> Int {
+    state.withLock { $0.byteCount(LayerKernel(layer: layer, kernel: kernel)) }
   }
 
   func place(
-    layer: Int, name: String, byteCount: Int,
+    layer: Int, kernel: Int, name: String, byteCount: Int,
     fill: (UnsafeMutableRawPointer) throws(ModelError) -> Void
   ) throws(ModelError) -> UnsafeMutableRawPointer {
-    let key = Key(layer: layer, name: name)
+    let owner = LayerKernel(layer: layer, kernel: kernel)
+    let key = Key(owner: owner, name: name)
     let (known, isSealed) = state.withLock { ($0.places[key], $0.isSealed) }
     if let known { return memory.base + known }
     guard !isSealed else {
-      return try extras.place(layer: layer, name: name, byteCount: byteCount) {
+      return try extras.place(layer: layer, kernel: kernel, name: name, byteCount: byteCount) {
         (memory) throws(ModelError) in
         try fill(memory)
         extrasBytes.add(byteCount, ordering: .relaxed)
@@ -104,7 +120,7 @@ final class PackedWeights: WeightStore {
     defer { bytes.deallocate() }
     try fill(bytes)
     return try state.withLock { (state) throws(ModelError) in
-      let isNext = state.lastLayer == layer
+      let isNext = state.lastOwner == owner
       // What fills large pages begins at one, so that it comes and goes by large pages.
       let border =
         byteCount >= PageFrames.frameBytes ? PageFrames.frameBytes : PackedTable.pageBytes
@@ -114,7 +130,7 @@ final class PackedWeights: WeightStore {
       }
       try file.write(UnsafeRawBufferPointer(start: bytes, count: byteCount), at: offset)
       let constant = PackedTable.Constant(
-        layer: layer, name: name, offset: offset, byteCount: byteCount)
+        layer: layer, kernel: kernel, name: name, offset: offset, byteCount: byteCount)
       state.table.constants.append(constant)
       Self.note(constant, &state)
       return memory.base + offset
@@ -122,14 +138,15 @@ final class PackedWeights: WeightStore {
   }
 
   private static func note(_ constant: PackedTable.Constant, _ state: inout State) {
-    state.places[Key(layer: constant.layer, name: constant.name)] = constant.offset
+    let owner = LayerKernel(layer: constant.layer, kernel: constant.kernel)
+    state.places[Key(owner: owner, name: constant.name)] = constant.offset
     state.end = constant.offset + constant.byteCount
-    var extents = state.extents[constant.layer, default: []]
-    let start = state.lastLayer == constant.layer ? extents.popLast()?.offset : nil
+    var extents = state.extents[owner, default: []]
+    let start = state.lastOwner == owner ? extents.popLast()?.offset : nil
     let offset = start ?? constant.offset
     extents.append(Extent(offset: offset, byteCount: pages(state.end) - offset))
-    state.extents[constant.layer] = extents
-    state.lastLayer = constant.layer
+    state.extents[owner] = extents
+    state.lastOwner = owner
   }
 
   private static func round(_ bytes: Int, to unit: Int) -> Int { (bytes + unit - 1) / unit * unit }
@@ -162,19 +179,19 @@ final class PackedWeights: WeightStore {
 
   // MARK: Paging
 
-  /// Brings some bytes of a layer into memory, behind those that are there.
+  /// Brings some bytes of a kernel's weights into memory, behind those that are there.
   ///
   /// - Throws: `ModelError`, when the file was cut short, cannot be read, or was changed.
-  func pageIn(layer: Int, bytes: Range<Int>) throws(ModelError) {
-    try pageIn([(layer: layer, bytes: bytes)])
+  func pageIn(layer: Int, kernel: Int = 0, bytes: Range<Int>) throws(ModelError) {
+    try pageIn([Piece(layer: layer, kernel: kernel, bytes: bytes)])
   }
 
-  /// Brings pieces of several layers into memory; what lies side by side is read at once.
+  /// Brings pieces of several kernels' weights into memory; what lies side by side is read at once.
   ///
   /// - Throws: `ModelError`, when the file was cut short, cannot be read, or was changed: then none
   ///   of them count as being there.
-  func pageIn(_ pieces: [(layer: Int, bytes: Range<Int>)]) throws(ModelError) {
-    var pending = pieces.flatMap { ranges($0.layer, $0.bytes) }[...]
+  func pageIn(_ pieces: [Piece]) throws(ModelError) {
+    var pending = pieces.flatMap(ranges)[...]
     while let first = pending.popFirst() {
       var together = [first]
       while let next = pending.first, next.lowerBound == together[together.count - 1].upperBound {
@@ -189,10 +206,10 @@ final class PackedWeights: WeightStore {
         file.version)
     }
     state.withLock { state in
-      for (layer, bytes) in pieces {
-        let there = state.resident[layer] ?? 0
+      for piece in pieces {
+        let (there, bytes) = (state.resident[piece.owner] ?? 0, piece.bytes)
         // Behind a page-in that failed there may be others, which count for nothing then.
-        if bytes.lowerBound <= there { state.resident[layer] = max(bytes.upperBound, there) }
+        if bytes.lowerBound <= there { state.resident[piece.owner] = max(bytes.upperBound, there) }
       }
     }
   }
@@ -210,29 +227,35 @@ final class PackedWeights: WeightStore {
     state.withLock { $0.checked.note(unknown, before, after) }
   }
 
-  /// Lets some bytes of a layer go, down to its end.
-  func evict(layer: Int, bytes: Range<Int>) {
-    state.withLock { $0.resident[layer] = min(bytes.lowerBound, $0.resident[layer] ?? 0) }
-    for range in ranges(layer, bytes) { memory.evict(range) }
+  /// Lets some bytes of a kernel's weights go, down to their end.
+  func evict(layer: Int, kernel: Int = 0, bytes: Range<Int>) {
+    let piece = Piece(layer: layer, kernel: kernel, bytes: bytes)
+    state.withLock {
+      $0.resident[piece.owner] = min(bytes.lowerBound, $0.resident[piece.owner] ?? 0)
+    }
+    for range in ranges(piece) { memory.evict(range) }
   }
 
-  /// Whether all bytes of some layers are in memory, or come by themselves.
-  func isResident(_ layers: Range<Int>) -> Bool {
+  /// Whether all weights of some layers are in memory, or come by themselves.
+  ///
+  /// - Parameter kernels: Which kernel computes each of the layers; empty for the first everywhere.
+  func isResident(_ layers: Range<Int>, kernels: [Int] = []) -> Bool {
     if case .mapping = memory.source { return true }
     return state.withLock { state in
       layers.allSatisfy { layer in
-        let bytes = state.extents[layer]?.reduce(0) { $0 + $1.byteCount } ?? 0
-        return state.resident[layer] ?? 0 >= bytes
+        let kernel = kernels.isEmpty ? 0 : kernels[layer - layers.lowerBound]
+        let owner = LayerKernel(layer: layer, kernel: kernel)
+        return state.resident[owner] ?? 0 >= state.byteCount(owner)
       }
     }
   }
 
-  /// Where bytes of a layer lie in the file: a layer's extents one after another.
-  func ranges(_ layer: Int, _ bytes: Range<Int>) -> [Range<Int>] {
+  /// Where a piece lies in the file: its extents one after another.
+  func ranges(_ piece: Piece) -> [Range<Int>] {
     var start = 0
     var found: [Range<Int>] = []
-    for extent in state.withLock({ $0.extents[layer, default: []] }) {
-      let part = bytes.clamped(to: start..<start + extent.byteCount)
+    for extent in state.withLock({ $0.extents[piece.owner, default: []] }) {
+      let part = piece.bytes.clamped(to: start..<start + extent.byteCount)
       if !part.isEmpty {
         let offset = extent.offset - start
         found.append(part.lowerBound + offset..<part.upperBound + offset)

@@ -57,7 +57,8 @@ final class Pager: Sendable {
   ) {
     let begin = Clock.nanoseconds
     do throws(ModelError) {
-      try model.packed?.pageIn(pageIns.map { (layer: $0.layer, bytes: $0.bytes) })
+      try model.packed?.pageIn(
+        pageIns.map { .init(layer: $0.layer, kernel: $0.kernel, bytes: $0.bytes) })
     } catch {
       damaged(model, error)
       for pageIn in pageIns { report(.pageInFailed(pageIn.id)) }

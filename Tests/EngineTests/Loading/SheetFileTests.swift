@@ -25,7 +25,10 @@ struct SheetFileTests {
       layers: (0..<3).map { index in
         LayerFootprint(
           name: "layer \(index)", weights: ByteCount(1 << 40), activations: ByteCount(index),
-          scratch: .zero)
+          scratch: .zero,
+          alternatives: (0..<index).map {
+            KernelFootprint(weights: ByteCount(7 * $0), scratch: ByteCount(1 << 33))
+          })
       })
   }
 

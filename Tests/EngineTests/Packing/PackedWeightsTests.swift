@@ -85,11 +85,37 @@ struct PackedWeightsTests {
     let weights = try pack(folder.file)
     let size = weights.byteCount(layer: 0)
     #expect(size == 2 * PackedTable.pageBytes + 2 * PackedTable.pageBytes)
-    #expect(weights.ranges(0, 0..<size).count == 2)
+    #expect(weights.ranges(.init(layer: 0, bytes: 0..<size)).count == 2)
     let page = PackedTable.pageBytes
-    let middle = weights.ranges(0, page..<3 * page)
+    let middle = weights.ranges(.init(layer: 0, bytes: page..<3 * page))
     #expect(middle.map(\.count) == [page, page])
     #expect(middle[0].lowerBound == page)
+  }
+
+  @Test("The weights of a layer's kernels come and go one by one")
+  func kernels() throws {
+    let folder = try Folder()
+    let weights = try PackedWeights(
+      writing: try PackedFile.create(folder.file), key: "k", limit: 1 << 24, .read(PageFrames()))
+    let bytes = [content(7, 300_000), content(8, 90_000)]
+    for kernel in 0...1 {
+      _ = try weights.place(
+        layer: 0, kernel: kernel, name: "w", byteCount: bytes[kernel].count
+      ) { $0.copyMemory(from: bytes[kernel], byteCount: bytes[kernel].count) }
+    }
+    try weights.seal()
+    let found = try open(folder.file)
+    #expect(found.byteCount(layer: 0, kernel: 0) == 5 * PackedTable.pageBytes)
+    #expect(found.byteCount(layer: 0, kernel: 1) == 2 * PackedTable.pageBytes)
+    try found.pageIn(layer: 0, kernel: 1, bytes: 0..<2 * PackedTable.pageBytes)
+    #expect(found.isResident(0..<1, kernels: [1]))
+    #expect(!found.isResident(0..<1) && !found.isResident(0..<1, kernels: [0]))
+    let place = try found.place(layer: 0, kernel: 1, name: "w", byteCount: 90_000) { _ in
+      Issue.record("The second kernel's weights were filled again.")
+    }
+    #expect(Array(UnsafeRawBufferPointer(start: place, count: 90_000)) == bytes[1])
+    found.evict(layer: 0, kernel: 1, bytes: 0..<2 * PackedTable.pageBytes)
+    #expect(!found.isResident(0..<1, kernels: [1]))
   }
 
   @Test("Evicted pages leave the memory of the machine and come back the same")
@@ -122,7 +148,10 @@ struct PackedWeightsTests {
     _ = try pack(folder.file)
     let descriptor = Glibc.open(folder.file, O_RDWR)
     var byte = constants[2].bytes[5] ^ 1
-    let offset = try #require(try open(folder.file).ranges(1, 0..<1).first).lowerBound + 5
+    let offset =
+      try #require(
+        try open(folder.file).ranges(.init(layer: 1, bytes: 0..<1)).first
+      ).lowerBound + 5
     #expect(pwrite(descriptor, &byte, 1, offset) == 1)
     close(descriptor)
     let weights = try open(folder.file)
@@ -155,9 +184,11 @@ struct PackedWeightsTests {
     _ = try pack(folder.file)
     let weights = try open(folder.file)
     let (page, sizes) = (PackedTable.pageBytes, (0...1).map { weights.byteCount(layer: $0) })
-    try weights.pageIn([(layer: 0, bytes: 0..<page), (layer: 1, bytes: 0..<page)])
+    try weights.pageIn([.init(layer: 0, bytes: 0..<page), .init(layer: 1, bytes: 0..<page)])
     #expect(!weights.isResident(0..<1) && !weights.isResident(1..<2))
-    try weights.pageIn([(layer: 1, bytes: page..<sizes[1]), (layer: 0, bytes: page..<sizes[0])])
+    try weights.pageIn([
+      .init(layer: 1, bytes: page..<sizes[1]), .init(layer: 0, bytes: page..<sizes[0]),
+    ])
     #expect(weights.isResident(0..<2))
     for constant in constants {
       let place = try weights.place(
@@ -174,11 +205,16 @@ struct PackedWeightsTests {
     _ = try pack(folder.file)
     let (descriptor, reader) = (Glibc.open(folder.file, O_RDWR), try open(folder.file))
     var byte = constants[2].bytes[5] ^ 1
-    let offset = try #require(reader.ranges(1, 0..<1).first).lowerBound + 5
+    let offset =
+      try #require(
+        reader.ranges(.init(layer: 1, bytes: 0..<1)).first
+      ).lowerBound + 5
     #expect(pwrite(descriptor, &byte, 1, offset) == 1)
     close(descriptor)
     let weights = try open(folder.file)
-    let pieces = (0...1).map { (layer: $0, bytes: 0..<weights.byteCount(layer: $0)) }
+    let pieces = (0...1).map {
+      PackedWeights.Piece(layer: $0, bytes: 0..<weights.byteCount(layer: $0))
+    }
     #expect(throws: ModelError.self) { try weights.pageIn(pieces) }
     #expect(!weights.isResident(0..<1) && !weights.isResident(1..<2))
   }
