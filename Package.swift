@@ -139,8 +139,7 @@ let package = Package(
     .target(
       name: "COneDNN", cSettings: oneDNNHeaders,
       linkerSettings: oneDNNLibrary),
-    .systemLibrary(
-      name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+    .target(name: "CCurl"),
 
     // Tests mirror Sources.
     .testTarget(name: "VocabularyTests", dependencies: ["Vocabulary"], swiftSettings: strict),

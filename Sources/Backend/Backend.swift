@@ -118,6 +118,14 @@ public protocol LoadedModel: AnyObject, Sendable {
   /// - Throws: `ModelError`, when the shapes do not fit the program.
   func makeWorkspace(samples: Int, inputShapes: [[Int]]) throws(ModelError) -> any Workspace
 
+  /// Makes the kernels for so many samples before a run needs them, in running order.
+  ///
+  /// A run that comes meanwhile makes those that it needs itself.
+  ///
+  /// - Returns: Whether there are such kernels.
+  /// - Throws: `ModelError`, when they cannot be made; the run that needs them would find out too.
+  func makeKernels(samples: Int) throws(ModelError) -> Bool
+
   /// Runs consecutive layers on some samples of a batch and returns when they are done.
   ///
   /// The samples go through the layers together; for a layer with a smaller layer batch the caller
@@ -133,6 +141,9 @@ public protocol LoadedModel: AnyObject, Sendable {
 }
 
 extension LoadedModel {
+  /// None, for models that are ready once they are loaded.
+  public func makeKernels(samples: Int) throws(ModelError) -> Bool { false }
+
   /// Runs layers with the first kernel of each.
   public func run(
     _ layers: Range<Int>, samples: Range<Int>, in workspace: any Workspace, units: Int

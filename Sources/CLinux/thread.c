@@ -13,6 +13,11 @@ void stowage_thread_name(const char *name) {
   pthread_setname_np(pthread_self(), kept);
 }
 
+void stowage_yield_to_others(void) {
+  // In Linux a thread has a priority of its own; where this is forbidden it keeps that of others.
+  setpriority(PRIO_PROCESS, 0, 19);
+}
+
 int64_t stowage_thread_major_faults(void) {
   struct rusage usage;
   return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_majflt : 0;

@@ -57,9 +57,10 @@ public struct CPUBackend: Backend {
   ) throws(ModelError) -> any LoadedModel {
     if let refusal = refusal(of: options.precision) { throw ModelError(refusal) }
     try Reference.requireKnown(program.graph)
-    guard CPUModel.isPlanned(program) else {
+    guard let facts = CPUModel.plannedFacts(program) else {
       return StagedModel(program, options: options, usesWinograd: usesWinograd, memory: memory)
     }
-    return try CPUModel(program, options: options, usesWinograd: usesWinograd, memory: memory)
+    return try CPUModel(
+      program, options: options, usesWinograd: usesWinograd, memory: memory, facts: facts)
   }
 }

@@ -46,6 +46,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   /// Whether each value has its own part for each sample.
   private(set) var isBatched: [Bool] = []
   let isIndependent: Bool
+  private let maximumBatch: Int
   let pins = Lock<[PinKey: Pin]>([:])
   private let plans = Lock<[Key: Plan]>([:])
   private let branches = Lock<[BranchKey: CPUModel]>([:])
@@ -58,9 +59,12 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
 
   /// Makes a program ready.
   ///
+  /// - Parameter facts: What is known of the values with the example shapes, unless it has yet to
+  ///   be found out.
   /// - Throws: `ModelError`, naming what cannot run.
   init(
-    _ program: Program, options: LoadOptions, usesWinograd: Bool, memory: MemoryPool
+    _ program: Program, options: LoadOptions, usesWinograd: Bool, memory: MemoryPool,
+    facts: [ValueFacts]? = nil
   ) throws(ModelError) {
     self.program = program
     self.memory = memory
@@ -69,11 +73,17 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     unitCounts = options.units
     weights = options.weights
     isIndependent = if case .independent = program.batching { true } else { false }
-    isBatched = try Self.batchedValues(program, isIndependent)
+    maximumBatch = options.maximumBatch
+    guard let shapes = program.exampleShapes else {
+      isBatched = try Self.batchedValues(program, isIndependent, nil)
+      isLoading = false
+      return
+    }
     defer { isLoading = false }
-    guard let shapes = program.exampleShapes else { return }
+    let one = try Self.facts(program, inputShapes: shapes, facts)
+    isBatched = try Self.batchedValues(program, isIndependent, one)
     let units = options.units.max() ?? 1
-    let single = try plan(samples: 1, inputShapes: shapes, units: units)
+    let single = try plan(samples: 1, inputShapes: shapes, units: units, facts: one)
     layers = options.footprints ?? footprints(single)
     if options.offersAlternatives { try offerAlternatives(single, shapes, units) }
     guard options.makesAllKernels else { return }
@@ -85,6 +95,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   /// A branch of another model's program, which lies among the weights of a layer of that.
   private init(_ program: Program, branchOf model: CPUModel, weights: BranchWeights) {
     self.program = program
+    maximumBatch = 1
     self.weights = weights
     (memory, usesWinograd, precision) = (model.memory, model.usesWinograd, model.precision)
     (unitCounts, isIndependent, isLoading) = (model.unitCounts, false, false)
@@ -96,6 +107,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     (program, self.weights, usesWinograd) = (model.program, weights, false)
     (memory, precision, unitCounts) = (model.memory, model.precision, model.unitCounts)
     (isIndependent, isBatched) = (model.isIndependent, model.isBatched)
+    maximumBatch = model.maximumBatch
   }
 
   // MARK: LoadedModel
@@ -104,7 +116,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     samples: Int, inputShapes: [[Int]]
   ) throws(ModelError) -> any Workspace {
     let shapes = isIndependent ? inputShapes.map { [1] + $0.dropFirst() } : inputShapes
-    let plan = try plan(samples: 1, inputShapes: shapes, units: 1)
+    let plan = try planOfOne(inputShapes: shapes)
     if layers.isEmpty { layers = footprints(plan) }
     return CPUWorkspace(self, plan, capacity: isIndependent ? samples : 1, sampleShapes: shapes)
   }
@@ -138,6 +150,15 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     }
   }
 
+  func makeKernels(samples: Int) throws(ModelError) -> Bool {
+    guard samples <= maximumBatch, let shapes = program.exampleShapes else { return false }
+    let units = unitCounts.max() ?? 1
+    let plan = try plan(samples: samples, inputShapes: shapes, units: units)
+    OneDNN.use(units: units)
+    for step in plan.steps { try step.kernel.prepare() }
+    return true
+  }
+
   // MARK: Plans
 
   /// Numbers of samples for which kernels are made at load.
@@ -150,16 +171,18 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     (0..<Int.bitWidth - 1).reversed().map { 1 << $0 }.filter { samples & $0 != 0 }
   }
 
-  /// - Parameter inputShapes: The shapes of one sample's inputs.
+  /// - Parameters:
+  ///   - inputShapes: The shapes of one sample's inputs.
+  ///   - facts: What is known of the values with them, unless it has yet to be found out.
   func plan(
-    samples: Int, inputShapes: [[Int]], units: Int
+    samples: Int, inputShapes: [[Int]], units: Int, facts: [ValueFacts]? = nil
   ) throws(ModelError) -> Plan {
     let key = Key(samples: samples, units: units, inputShapes: inputShapes)
     if let known = plans.withLock({ $0[key] }) { return known }
     OneDNN.use(units: units)
     let shapes = isIndependent ? inputShapes.map { [samples] + $0.dropFirst() } : inputShapes
-    let facts = try ShapeInference.infer(program.graph, inputShapes: shapes)
-    var lowering = Lowering(self, samples: samples, units: units, facts: facts)
+    let known = try Self.facts(program, inputShapes: shapes, facts)
+    var lowering = Lowering(self, samples: samples, units: units, facts: known)
     let plan = try lowering.plan()
     plans.withLock { plans in
       // A client that sends ever new shapes must not fill the memory with their plans.
@@ -167,6 +190,14 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
       plans[key] = plan
     }
     return plan
+  }
+
+  /// A plan for one sample and whatever number of units: plans for others differ in kernels alone.
+  private func planOfOne(inputShapes: [[Int]]) throws(ModelError) -> Plan {
+    let keys = unitCounts.map { Key(samples: 1, units: $0, inputShapes: inputShapes) }
+    let known = plans.withLock { plans in keys.compactMap { plans[$0] }.first }
+    if let known { return known }
+    return try plan(samples: 1, inputShapes: inputShapes, units: unitCounts.max() ?? 1)
   }
 
   /// Lets the plans go, for a model that is most likely not asked.
@@ -189,18 +220,27 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     }
   }
 
-  /// Whether all shapes follow from those of the inputs, and no value is a string.
-  static func isPlanned(_ program: Program) -> Bool {
+  /// What is known of the values with the example shapes, when all other shapes follow from those
+  /// of the inputs and no value is a string; nil otherwise.
+  static func plannedFacts(_ program: Program) -> [ValueFacts]? {
     guard let shapes = program.exampleShapes,
       let facts = try? ShapeInference.infer(program.graph, inputShapes: shapes)
-    else { return false }
-    return program.graph.nodes.allSatisfy { node in
+    else { return nil }
+    let isPlanned = program.graph.nodes.allSatisfy { node in
       (node.inputs + node.outputs).allSatisfy { id in
         guard let id else { return true }
         let type = facts[id.index].type ?? program.graph[id].type
         return facts[id.index].fixedShape != nil && type ?? .string != .string
       }
     }
+    return isPlanned ? facts : nil
+  }
+
+  private static func facts(
+    _ program: Program, inputShapes: [[Int]], _ known: [ValueFacts]?
+  ) throws(ModelError) -> [ValueFacts] {
+    if let known { return known }
+    return try ShapeInference.infer(program.graph, inputShapes: inputShapes)
   }
 
   /// What was chosen for the node that makes a value.
@@ -221,14 +261,15 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   }
 
   /// Values whose first dimension grows with the samples.
+  ///
+  /// - Parameter first: What is known of them with the example shapes.
   private static func batchedValues(
-    _ program: Program, _ isIndependent: Bool
+    _ program: Program, _ isIndependent: Bool, _ first: [ValueFacts]?
   ) throws(ModelError) -> [Bool] {
-    guard isIndependent, let one = program.exampleShapes else {
+    guard isIndependent, let first, let one = program.exampleShapes else {
       return Array(repeating: false, count: program.graph.values.count)
     }
     let two = one.map { [2] + $0.dropFirst() }
-    let first = try ShapeInference.infer(program.graph, inputShapes: one)
     let second = try ShapeInference.infer(program.graph, inputShapes: two)
     return zip(first, second).map { $0.fixedShape != $1.fixedShape }
   }

@@ -136,7 +136,7 @@ final class CPUWorkspace: Workspace {
         case .buffer(let buffer):
           let root = plan.root(buffer)
           operands.append(
-            places.offsets[root].map { arena.base + $0 }
+            places.offset(root).map { arena.base + $0 }
               ?? place(plan, buffer, first..<first + plan.samples, within: all))
         }
       }

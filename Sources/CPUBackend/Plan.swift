@@ -72,7 +72,11 @@ final class Plan: Sendable {
   func arena(_ layers: Range<Int>) -> ArenaPlan {
     if let known = arenas.withLock({ $0[layers] }) { return known }
     let made = ArenaPlan(self, layers: layers)
-    arenas.withLock { $0[layers] = made }
+    arenas.withLock { arenas in
+      // There are as many ranges as pairs of layers, of which few come again.
+      if arenas.count >= Limits.arenasPerPlan { arenas.removeAll(keepingCapacity: true) }
+      arenas[layers] = made
+    }
     return made
   }
 
@@ -117,13 +121,14 @@ struct WeightPointer: @unchecked Sendable {
 struct ArenaPlan: Sendable {
   /// Bytes of the arena.
   private(set) var byteCount = 0
-  /// Offsets of root buffers in the arena; nil for those that outlive the layers.
-  private(set) var offsets: [Int?]
+  /// The first buffer that lies in the arena, and the offsets of it and those after it; -1 for
+  /// those that outlive the layers.
+  private var firstBuffer = 0
+  private var offsets: [Int] = []
 
   /// Plans the steps of consecutive layers, largest buffers first, each at the lowest place that is
   /// free for its lifetime (greedy by size: Pisarchyk and Lee, 2020).
   init(_ plan: Plan, layers: Range<Int>) {
-    offsets = Array(repeating: nil, count: plan.buffers.count)
     guard let first = layers.first, let last = layers.last else { return }
     let steps = plan.layers[first].lowerBound..<plan.layers[last].upperBound
     var inner: [Int] = []
@@ -133,6 +138,8 @@ struct ArenaPlan: Sendable {
         inner.append(index)
       }
     }
+    firstBuffer = inner.first ?? 0
+    offsets = Array(repeating: -1, count: (inner.last ?? firstBuffer - 1) + 1 - firstBuffer)
     let heirs = Self.heirs(plan, inner)
     inner.sort { plan.size($0) > plan.size($1) }
     var placed: [(range: Range<Int>, life: ClosedRange<Int>)] = []
@@ -145,9 +152,15 @@ struct ArenaPlan: Sendable {
       }
       let offset = Self.lowestPlace(plan.size(index), life, placed)
       placed.append((offset..<offset + plan.size(index), life))
-      for member in family { offsets[member] = offset }
+      for member in family { offsets[member - firstBuffer] = offset }
       byteCount = max(byteCount, offset + plan.size(index))
     }
+  }
+
+  /// Where a root buffer lies in the arena; nil for one that outlives the layers.
+  func offset(_ buffer: Int) -> Int? {
+    let place = buffer - firstBuffer
+    return offsets.indices.contains(place) && offsets[place] >= 0 ? offsets[place] : nil
   }
 
   /// For each buffer the one whose memory it takes over: dead by then, inside, and of its size.

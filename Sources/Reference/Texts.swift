@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import Models
 import Vocabulary
 
@@ -35,11 +35,10 @@ extension Reference {
         let split = word.split(
           maxSplits: most, omittingEmptySubsequences: true, whereSeparator: \.isWhitespace)
         // What is left after the last split keeps its inner blanks but not its outer ones.
-        return split.map { $0.trimmingCharacters(in: .whitespacesAndNewlines) }
-          .filter { !$0.isEmpty }
+        return split.map(trimmed).filter { !$0.isEmpty }
       }
       var (rest, pieces) = (word[...], [String]())
-      while pieces.count < most, let place = rest.range(of: delimiter) {
+      while pieces.count < most, let place = rest.firstRange(of: delimiter) {
         pieces.append(String(rest[..<place.lowerBound]))
         rest = rest[place.upperBound...]
       }
@@ -144,4 +143,12 @@ extension Reference {
     }
     return [.from(reals: result, .float32, x.shape.dropLast() + [width])]
   }
+}
+
+/// Without the blanks at either end.
+private func trimmed(_ text: Substring) -> String {
+  guard let first = text.firstIndex(where: { !$0.isWhitespace }),
+    let last = text.lastIndex(where: { !$0.isWhitespace })
+  else { return "" }
+  return String(text[first...last])
 }

@@ -43,13 +43,14 @@ struct BenchCommand: ParsableCommand {
   var precision = Precision.float32
 
   func run() throws {
-    SpinLimit.apply()
     let begin = Clock.nanoseconds
     let program = try Compiler.compile(OnnxFile.read(path: model))
     let loaded = try backend.make(units: units).load(
       program,
       options: LoadOptions(
         maximumBatch: maxBatch, units: Array(1...units), precision: precision))
+    var samples = 1
+    while try loaded.makeKernels(samples: samples) { samples *= 2 }
     var bench = Bench(program: program, loaded: loaded, units: units)
     reply("ready \(Clock.nanoseconds - begin)")
     while let line = readLine() {

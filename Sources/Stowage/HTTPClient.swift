@@ -23,15 +23,15 @@ final class HTTPClient {
 
   /// A client of the server at a URL; `timeout` is in seconds.
   init(url: String, timeout: Int) throws {
-    guard let handle = curl_easy_init() else {
-      throw Failure(description: "libcurl could not be started.")
+    guard let handle = stowage_curl_start() else {
+      throw Failure(description: "libcurl could not be started: install libcurl 4.")
     }
     self.handle = handle
     self.timeout = timeout
     base = url.hasSuffix("/") ? String(url.dropLast()) : url
   }
 
-  deinit { curl_easy_cleanup(handle) }
+  deinit { stowage_curl_end(handle) }
 
   /// Gets a path, or posts a body to it.
   ///
@@ -39,13 +39,13 @@ final class HTTPClient {
   func send(
     _ path: String, body: [UInt8]? = nil, headers: [String] = []
   ) throws -> Answer {
-    curl_easy_reset(handle)
+    stowage_curl_reset(handle)
     let reception = Reception()
     let pointer = Unmanaged.passUnretained(reception).toOpaque()
     // `Expect` would cost a second round trip for bodies above a megabyte.
     var list: UnsafeMutablePointer<curl_slist>?
-    for header in headers + ["Expect:"] { list = curl_slist_append(list, header) }
-    defer { curl_slist_free_all(list) }
+    for header in headers + ["Expect:"] { list = stowage_curl_append(list, header) }
+    defer { stowage_curl_free(list) }
 
     let code = (body ?? []).withUnsafeBytes { bytes in
       stowage_curl_set_string(handle, CURLOPT_URL, base + path)
@@ -64,7 +64,7 @@ final class HTTPClient {
         stowage_curl_set_pointer(
           handle, CURLOPT_POSTFIELDS, UnsafeMutableRawPointer(mutating: bytes.baseAddress))
       }
-      return withExtendedLifetime(reception) { curl_easy_perform(handle) }
+      return withExtendedLifetime(reception) { stowage_curl_perform(handle) }
     }
     guard code == CURLE_OK else { throw failure(code) }
     return Answer(
@@ -81,7 +81,7 @@ final class HTTPClient {
         "\(base) gave no answer within \(timeout) s: try again, or wait longer with --timeout."
       case CURLE_URL_MALFORMAT, CURLE_UNSUPPORTED_PROTOCOL:
         "'\(base)' is no URL like http://127.0.0.1:8000: check --url."
-      default: "\(base) gave no answer: \(String(cString: curl_easy_strerror(code)))."
+      default: "\(base) gave no answer: \(String(cString: stowage_curl_sentence(code)))."
       }
     return Failure(description: remedy)
   }

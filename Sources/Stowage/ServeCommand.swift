@@ -89,7 +89,6 @@ struct ServeCommand: ParsableCommand {
   }
 
   func run() throws {
-    SpinLimit.apply()
     stowage_keep_heaps_small()
     let signals = SignalWaiter()
     let folder = try ModelFolder(path: options.models)

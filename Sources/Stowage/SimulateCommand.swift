@@ -1,5 +1,5 @@
 import ArgumentParser
-import Foundation
+import FoundationEssentials
 import Simulation
 
 /// `stowage simulate WORKLOAD.json`: plays a workload under several policies and compares them.
@@ -89,7 +89,7 @@ struct SimulateCommand: ParsableCommand {
       throw ValidationError("The trace \(path) cannot be read.")
     }
     return String(decoding: data, as: UTF8.self).split(whereSeparator: \.isNewline).compactMap {
-      $0.split(separator: ",").first.flatMap { Double($0.trimmingCharacters(in: .whitespaces)) }
+      $0.split(separator: ",").first.flatMap { Double($0.filter { !$0.isWhitespace }) }
     }
   }
 

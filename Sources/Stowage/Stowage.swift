@@ -18,6 +18,14 @@ struct Stowage: ParsableCommand {
       PlanCommand.self, SimulateCommand.self, ProfileCommand.self, BenchCommand.self,
     ])
 
+  /// Starts anew with settings for OpenMP where a command computes, before anything takes time.
+  static func main() {
+    if let command = CommandLine.arguments.dropFirst().first, ["serve", "bench"].contains(command) {
+      SpinLimit.apply()
+    }
+    main(nil)
+  }
+
   /// The version that `/v2` and `--version` tell.
   static let version = "0.1.0"
 }

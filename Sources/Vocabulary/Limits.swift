@@ -76,6 +76,9 @@ public enum Limits {
   /// Plans of one model that a backend keeps: one for each shape and number of samples.
   public static let plansPerModel = 256
 
+  /// Ranges of layers of one plan for which a backend keeps where buffers lie.
+  public static let arenasPerPlan = 512
+
   /// Models whose kernels are made at a start; the others wait for their first request.
   ///
   /// 200 of them took 5 s and 470 MB.

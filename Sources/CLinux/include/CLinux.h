@@ -22,6 +22,9 @@ int stowage_available_processors(void);
 /// The same file once more, read past the page cache; -1 where its file system cannot.
 int stowage_reopen_direct(int fd);
 
+/// Whether the page cache holds all of these bytes of a file; 0 also where the kernel does not say.
+int stowage_is_cached(int fd, int64_t offset, int64_t bytes);
+
 /// Bytes of this process in memory.
 int64_t stowage_resident_bytes(void);
 
@@ -31,6 +34,9 @@ int stowage_move_pages(void *from, void *to, size_t bytes);
 
 /// Has freed memory go back to the machine soon: large pieces at once, small ones from few heaps.
 void stowage_keep_heaps_small(void);
+
+/// Has the calling thread run when no other wants the processor.
+void stowage_yield_to_others(void);
 
 /// Gives memory that was freed back to the machine.
 void stowage_return_freed_memory(void);

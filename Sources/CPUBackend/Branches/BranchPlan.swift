@@ -53,7 +53,7 @@ struct BranchPlan: Sendable {
         case .weight(let weight): operands.append(.weight(weight))
         case .buffer(let buffer):
           let root = plan.root(buffer)
-          guard let place = places[root] ?? arena.offsets[root].map(Place.scratch) else {
+          guard let place = places[root] ?? arena.offset(root).map(Place.scratch) else {
             return nil
           }
           operands.append(place)

@@ -7,20 +7,37 @@ protocol Kernel: Sendable {
   /// Bytes that a run needs besides its operands.
   var scratch: Int { get }
 
+  /// Makes what a run would make otherwise when it is the first, on as many units as a run will
+  /// have.
+  func prepare() throws(ModelError)
+
   /// Runs on operands in the order of the step: what it reads, then what it writes.
   func run(_ operands: [UnsafeMutableRawPointer], scratchpad: UnsafeMutableRawPointer)
     throws(ModelError)
+}
+
+extension Kernel {
+  /// Nothing, for kernels that are ready once they are there.
+  func prepare() throws(ModelError) {}
 }
 
 /// A oneDNN primitive and which operand is which of its arguments.
 struct PrimitiveKernel: Kernel {
   struct Argument {
     var argument: Int32
-    var descriptor: MemoryDescriptor
     /// The place among the step's operands.
     var operand: Int
     /// Bytes from one repetition to the next; 0 for weights.
-    var advance = 0
+    var advance: Int
+    /// What fills the padding of an output; nil where it has none.
+    fileprivate let padded: PaddedMemory?
+
+    /// Of the descriptor only what a run needs is kept: it takes most of a kilobyte.
+    init(argument: Int32, descriptor: MemoryDescriptor, operand: Int, advance: Int = 0) {
+      (self.argument, self.operand, self.advance) = (argument, operand, advance)
+      let isOutput = argument == DNNL.destination || argument == DNNL.to
+      padded = isOutput && descriptor.isPadded ? PaddedMemory(descriptor) : nil
+    }
   }
 
   let primitive: Primitive
@@ -31,7 +48,6 @@ struct PrimitiveKernel: Kernel {
   var copy: (source: Int, target: Int, bytes: Int)?
   /// Whether the kernel itself leaves zeros in the padding of its output.
   var keepsPadding = false
-  private let runs = PreparedRuns()
 
   init(primitive: Primitive, arguments: [Argument]) {
     (self.primitive, self.arguments) = (primitive, arguments)
@@ -39,30 +55,41 @@ struct PrimitiveKernel: Kernel {
 
   var scratch: Int { primitive.scratch }
 
+  func prepare() throws(ModelError) { _ = try primitive.handle() }
+
   func run(
     _ operands: [UnsafeMutableRawPointer], scratchpad: UnsafeMutableRawPointer
   ) throws(ModelError) {
     if let copy, operands[copy.source] != operands[copy.target] {
       operands[copy.target].copyMemory(from: operands[copy.source], byteCount: copy.bytes)
     }
-    let run: PreparedRun
-    if let idle = runs.take() { run = idle } else { run = try prepare() }
-    defer { runs.give(run) }
-    for repetition in 0..<repetitions {
-      for (place, argument) in arguments.enumerated() {
-        run.set(place, operands[argument.operand] + repetition * argument.advance)
+    try ArgumentList.with { (list) throws(ModelError) in
+      for repetition in 0..<repetitions {
+        try run(operands, list, repetition, scratchpad)
       }
-      try run.execute(scratchpad: scratchpad)
     }
   }
 
-  private func prepare() throws(ModelError) -> PreparedRun {
-    try PreparedRun(
-      primitive,
-      arguments.map {
-        let isOutput = $0.argument == DNNL.destination || $0.argument == DNNL.to
-        return ($0.argument, $0.descriptor, isOutput && !keepsPadding)
-      })
+  private func run(
+    _ operands: [UnsafeMutableRawPointer], _ list: ArgumentList, _ repetition: Int,
+    _ scratchpad: UnsafeMutableRawPointer
+  ) throws(ModelError) {
+    list.clear()
+    // At most one argument is an output.
+    var filled: (padded: PaddedMemory, memory: dnnl_memory_t?)?
+    defer { if let filled { filled.padded.give(filled.memory) } }
+    for argument in arguments {
+      let data = operands[argument.operand] + repetition * argument.advance
+      if let padded = argument.padded, !keepsPadding {
+        let memory = try padded.take()
+        filled = (padded, memory)
+        dnnl_memory_set_data_handle(memory, data)
+        list.add(argument.argument, memory)
+      } else {
+        try list.add(argument.argument, data)
+      }
+    }
+    try list.execute(primitive, scratchpad: scratchpad)
   }
 }
 

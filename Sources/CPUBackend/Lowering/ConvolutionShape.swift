@@ -65,6 +65,16 @@ struct ConvolutionShape {
       && output[2] * output[3] >= 100
   }
 
+  /// How many samples a kernel may take at once, best first.
+  ///
+  /// Minimal filtering needs scratch for all tiles of all its samples. Where one picture has enough
+  /// tiles to keep the processor busy, samples go one after another through that of one.
+  func sampleCounts(_ way: ConvolutionWay) -> [Int] {
+    let tiles = output[2...].reduce(1) { $0 * (($1 + 3) / 4) }
+    let isAlone = way.algorithm == dnnl_convolution_winograd && tiles >= 512
+    return isAlone ? [1] : [input[0], 1]
+  }
+
   /// The ways to try, best first.
   ///
   /// - Parameters:
@@ -105,6 +115,19 @@ struct ConvolutionShape {
   func primitive(
     _ way: ConvolutionWay, pinned: MemoryDescriptor?, samples: Int
   ) -> Primitive? {
+    operation(way, pinned: pinned, samples: samples).flatMap { Primitive($0, $1) }
+  }
+
+  /// The name of the implementation that a primitive would have; nil where oneDNN has none.
+  func implementation(
+    _ way: ConvolutionWay, pinned: MemoryDescriptor?, samples: Int
+  ) -> String? {
+    operation(way, pinned: pinned, samples: samples).flatMap(Primitive.implementation)
+  }
+
+  private func operation(
+    _ way: ConvolutionWay, pinned: MemoryDescriptor?, samples: Int
+  ) -> (Operation, PostOperations)? {
     guard
       let from = MemoryDescriptor([samples] + input.dropFirst(), way.type, way.source),
       let to = MemoryDescriptor([samples] + output.dropFirst(), way.outputType, way.destination),
@@ -116,9 +139,10 @@ struct ConvolutionShape {
       after: window.after)
     var fused = post
     if way.activatesAfterwards { (fused.activation, fused.further) = (nil, []) }
-    return Primitive(
+    return (
       .convolution(
         way.algorithm, source: from, weights: weights, bias: bias, destination: to, geometry),
-      fused)
+      fused
+    )
   }
 }

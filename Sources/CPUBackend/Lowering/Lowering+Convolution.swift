@@ -91,7 +91,7 @@ extension Lowering {
     let size = shape.input.dropFirst()
     if let pin = model.pinned(y, size) {
       guard let way = pin.convolution else { return nil }
-      for samples in [shape.input[0], 1] {
+      for samples in shape.sampleCounts(way) {
         // Another kernel would sum in another order, and give one sample other bits.
         if let primitive = shape.primitive(way, pinned: pin.weights, samples: samples),
           primitive.implementation == pin.implementation
@@ -128,8 +128,7 @@ extension Lowering {
     defer { OneDNN.use(units: nodeUnits) }
     return model.unitCounts.allSatisfy { count in
       OneDNN.use(units: count)
-      let primitive = shape.primitive(way, pinned: weights, samples: 1)
-      return primitive?.implementation == implementation
+      return shape.implementation(way, pinned: weights, samples: 1) == implementation
     }
   }
 }

@@ -1,6 +1,8 @@
 import COneDNN
 import Glibc
 import Models
+import Synchronization
+import Threads
 import Vocabulary
 
 /// The one CPU engine of oneDNN, and the stream of each thread.
@@ -98,59 +100,95 @@ struct Activation {
 }
 
 /// A oneDNN primitive: immutable, usable from several threads with a scratchpad each.
+///
+/// Described at once, which tells layouts and scratch; its code, which takes ten times as long and
+/// more memory, is made when it runs first or somebody makes it ahead: some layers of a plan never
+/// run with so many samples.
 final class Primitive: @unchecked Sendable {
   // Unchecked: oneDNN's primitives are thread safe when the scratchpad is the caller's.
 
-  let handle: dnnl_primitive_t
-  /// The primitive's own: the one that it was made of is a copy of several KiB.
-  private let description: const_dnnl_primitive_desc_t
+  private struct State: @unchecked Sendable {
+    // Unchecked: behind a lock.
+
+    /// Until the code is made: a copy of several KiB of what the primitive has itself.
+    var given: dnnl_primitive_desc_t?
+    var description: const_dnnl_primitive_desc_t?
+    var handle: dnnl_primitive_t?
+  }
+
+  private let state: Lock<State>
+  /// The handle once there is one, to be had without the lock.
+  private let made = Atomic<UnsafeRawPointer?>(nil)
   /// Bytes that a run needs besides its arguments.
   let scratch: Int
   /// Bytes before those that belong to oneDNN's scratchpad, but that no run touches.
   let untouchedScratch: Int
-  private let scratchLayout: MemoryDescriptor?
   /// What oneDNN 3 wants to be given with each run.
   let quantization: QuantizationArguments?
 
-  /// Makes a primitive; nil where oneDNN has no implementation.
-  convenience init?(_ operation: Operation, _ post: PostOperations = PostOperations()) {
+  /// Describes a primitive; nil where oneDNN has no implementation.
+  init?(_ operation: Operation, _ post: PostOperations = PostOperations()) {
     var description: dnnl_primitive_desc_t?
     guard operation.describe(&description, post), let description else { return nil }
-    self.init(description: description, post.quantization.map(QuantizationArguments.init))
-  }
-
-  /// - Parameter made: Belongs to the primitive from here on.
-  private init?(
-    description made: dnnl_primitive_desc_t, _ quantization: QuantizationArguments?
-  ) {
-    defer { dnnl_primitive_desc_destroy(made) }
-    var handle: dnnl_primitive_t?
-    var own: const_dnnl_primitive_desc_t?
-    guard dnnl_primitive_create(&handle, made) == dnnl_success, let handle else { return nil }
-    guard dnnl_primitive_get_primitive_desc(handle, &own) == dnnl_success, let description = own
-    else {
-      dnnl_primitive_destroy(handle)
-      return nil
-    }
-    self.handle = handle
-    self.description = description
-    self.quantization = quantization
-    scratchLayout = stowage_layout_of(description, dnnl_query_scratchpad_md).map {
+    state = Lock(State(given: description, description: description))
+    quantization = post.quantization.map(QuantizationArguments.init)
+    untouchedScratch = stowage_untouched_scratch(description)
+    let layout = stowage_layout_of(description, dnnl_query_scratchpad_md).map {
       MemoryDescriptor(owning: $0)
     }
-    untouchedScratch = stowage_untouched_scratch(description)
-    scratch = (scratchLayout?.byteCount ?? 0) - untouchedScratch
+    scratch = (layout?.byteCount ?? 0) - untouchedScratch
   }
 
-  deinit { dnnl_primitive_destroy(handle) }
+  deinit {
+    state.withLock { state in
+      if let given = state.given { dnnl_primitive_desc_destroy(given) }
+      if let handle = state.handle { dnnl_primitive_destroy(handle) }
+    }
+  }
+
+  /// The primitive with its code, made by the first who asks for the number of threads that it has
+  /// then: kernels are for one.
+  ///
+  /// - Throws: `ModelError`, when there is no memory for it.
+  func handle() throws(ModelError) -> dnnl_primitive_t {
+    if let made = made.load(ordering: .acquiring) { return OpaquePointer(made) }
+    return try state.withLock { (state) throws(ModelError) in
+      if let handle = state.handle { return handle }
+      var handle: dnnl_primitive_t?
+      guard let given = state.given, dnnl_primitive_create(&handle, given) == dnnl_success,
+        let handle
+      else { throw ModelError("oneDNN ran out of memory for a kernel.") }
+      var own: const_dnnl_primitive_desc_t?
+      if dnnl_primitive_get_primitive_desc(handle, &own) == dnnl_success, let own {
+        dnnl_primitive_desc_destroy(given)
+        (state.given, state.description) = (nil, own)
+      }
+      state.handle = handle
+      made.store(UnsafeRawPointer(handle), ordering: .releasing)
+      return handle
+    }
+  }
 
   /// The layout that oneDNN chose for an argument.
   func descriptor(_ query: dnnl_query_t) -> MemoryDescriptor? {
-    stowage_layout_of(description, query).map { MemoryDescriptor(owning: $0) }
+    state.withLock { state in
+      state.description.flatMap { stowage_layout_of($0, query) }
+        .map { MemoryDescriptor(owning: $0) }
+    }
   }
 
   /// The name of the implementation, for people.
-  var implementation: String { Self.implementation(description) }
+  var implementation: String {
+    state.withLock { $0.description.map(Self.implementation) ?? "" }
+  }
+
+  /// The implementation that oneDNN would choose, without making its code; nil where it has none.
+  static func implementation(_ operation: Operation, _ post: PostOperations) -> String? {
+    var description: dnnl_primitive_desc_t?
+    guard operation.describe(&description, post), let description else { return nil }
+    defer { dnnl_primitive_desc_destroy(description) }
+    return implementation(description)
+  }
 
   private static func implementation(_ description: const_dnnl_primitive_desc_t) -> String {
     var name: UnsafePointer<CChar>?
@@ -163,40 +201,19 @@ final class Primitive: @unchecked Sendable {
     _ arguments: [(argument: Int32, descriptor: MemoryDescriptor, data: UnsafeMutableRawPointer)],
     scratchpad: UnsafeMutableRawPointer
   ) throws(ModelError) {
-    var list: [dnnl_exec_arg_t] = []
-    list.reserveCapacity(arguments.count + 4)
-    defer { for item in list { dnnl_memory_destroy(item.memory) } }
-    for (argument, descriptor, data) in arguments + (quantization?.arguments ?? []) {
-      list.append(dnnl_exec_arg_t(arg: argument, memory: try memory(descriptor, data)))
-    }
-    if scratch > 0, let scratchLayout {
-      let memory = try memory(scratchLayout, scratchpad - untouchedScratch)
-      list.append(dnnl_exec_arg_t(arg: DNNL_ARG_SCRATCHPAD, memory: memory))
-    }
-    guard
-      dnnl_primitive_execute(handle, OneDNN.stream, Int32(list.count), list) == dnnl_success
-    else { throw ModelError("The kernel \(implementation) failed to run.") }
-  }
-
-  private func memory(
-    _ descriptor: MemoryDescriptor, _ data: UnsafeMutableRawPointer
-  ) throws(ModelError) -> dnnl_memory_t? {
-    var memory: dnnl_memory_t?
-    let status = withExtendedLifetime(descriptor) {
-      stowage_memory(&memory, descriptor.raw, OneDNN.engine, data)
-    }
-    guard status == dnnl_success else {
-      throw ModelError("oneDNN ran out of memory.")
-    }
-    return memory
+    let kernel = PrimitiveKernel(
+      primitive: self,
+      arguments: arguments.enumerated().map {
+        .init(argument: $1.argument, descriptor: $1.descriptor, operand: $0)
+      })
+    try kernel.run(arguments.map(\.data), scratchpad: scratchpad)
   }
 }
 
 /// Scales and zero points where oneDNN takes them as arguments.
 final class QuantizationArguments {
   private let memory: UnsafeMutableRawPointer
-  private(set) var arguments:
-    [(argument: Int32, descriptor: MemoryDescriptor, data: UnsafeMutableRawPointer)] = []
+  private(set) var arguments: [(argument: Int32, memory: dnnl_memory_t?)] = []
 
   init(_ quantization: Quantization) {
     let scales = quantization.scales
@@ -212,12 +229,18 @@ final class QuantizationArguments {
     if quantization.destinationZero != 0 { append(2, [1], .int32, memory + 64) }
   }
 
-  deinit { memory.deallocate() }
+  deinit {
+    for argument in arguments { dnnl_memory_destroy(argument.memory) }
+    memory.deallocate()
+  }
 
   private func append(
     _ which: Int32, _ shape: [Int], _ type: ElementType, _ place: UnsafeMutableRawPointer
   ) {
-    guard let descriptor = MemoryDescriptor(shape, type, .plain) else { return }
-    arguments.append((stowage_quantization_argument(which), descriptor, place))
+    guard let descriptor = MemoryDescriptor(shape, type, .plain),
+      let memory = try? ArgumentList.memory(of: descriptor)
+    else { return }
+    dnnl_memory_set_data_handle(memory, place)
+    arguments.append((stowage_quantization_argument(which), memory))
   }
 }

@@ -1,4 +1,5 @@
 import Backend
+import CLinux
 import Compiler
 import Logging
 import Metrics
@@ -26,7 +27,11 @@ extension Engine {
     }
     for (place, entry) in folder.entries.enumerated() {
       let isPrepared = place < Limits.modelsPreparedAtStart
-      if isPrepared || !publishSheet(of: entry) { load(entry, keepsKernels: isPrepared) }
+      if let model = publishSheet(of: entry) {
+        if isPrepared { preparer.use(model) }
+      } else {
+        load(entry, keepsKernels: isPrepared)
+      }
     }
     trimPacked()
   }
@@ -91,7 +96,11 @@ extension Engine {
     let loss = try precisionLoss(
       of: name, version: version, program, sources,
       PrecisionCheck.Side(model: loaded, packed: packed), options)
-    if packed != nil { Self.letConstantsGo(of: program) }
+    if packed != nil {
+      Self.letConstantsGo(of: program)
+      // What packing took of the heap would otherwise stay with the process.
+      stowage_return_freed_memory()
+    }
     let sheet = ModelSheet(program, layers: loaded.layers)
     let costs = try layerCosts(of: loaded, program, packed, maximumBatch: options.maximumBatch)
     var prepare: Preparation.Prepare?
@@ -101,20 +110,23 @@ extension Engine {
       SheetFile.write(sheet, packed.file.path + SheetFile.suffix, key: packed.key)
     }
     let preparation = Preparation(
-      keepsKernels || prepare == nil ? loaded : nil, prepare: prepare)
-    serve(name, version: version, sheet, preparation, packed, costs, options, loss)
-    if keepsKernels, let model = try? catalog.served(name, version: version) {
+      keepsKernels || prepare == nil ? loaded : nil, makesAllKernels: hasMemoryForAllKernels,
+      prepare: prepare)
+    let model = serve(name, version: version, sheet, preparation, packed, costs, options, loss)
+    if !preparation.isRepeatable {
+      preparer.make(preparation)
+    } else if keepsKernels {
       preparer.use(model)
     }
   }
 
   /// Serves a model whose weights and sheet a start before this one has left: its own file is not
-  /// read, and its kernels are made when it is asked for.
+  /// read, and its kernels have yet to be made.
   ///
-  /// - Returns: Whether all that it takes was there.
-  private func publishSheet(of entry: ModelFolder.Entry) -> Bool {
+  /// - Returns: The model; nil when something that it takes was not there.
+  private func publishSheet(of entry: ModelFolder.Entry) -> ServedModel? {
     guard let folder = configuration.packed, let stamp = FileStamp(path: entry.path) else {
-      return false
+      return nil
     }
     for isBatched in [true, false] {
       let options = loadOptions(entry.name, isBatched: isBatched)
@@ -128,12 +140,13 @@ extension Engine {
       else { continue }
       file.noteUse()
       let preparation = Preparation(
-        nil, prepare: preparation(entry.path, stamp, packed, sheet, options))
+        nil, makesAllKernels: hasMemoryForAllKernels,
+        prepare: preparation(entry.path, stamp, packed, sheet, options))
       let loss = PrecisionFile.read(path + PrecisionFile.suffix, key: key)
-      serve(entry.name, version: entry.version, sheet, preparation, packed, costs, options, loss)
-      return true
+      return serve(
+        entry.name, version: entry.version, sheet, preparation, packed, costs, options, loss)
     }
-    return false
+    return nil
   }
 
   /// What makes a model's kernels of its file and its packed weights.
@@ -162,7 +175,7 @@ extension Engine {
     _ name: String, version: String, _ sheet: ModelSheet, _ preparation: Preparation,
     _ packed: PackedWeights?, _ costs: [[LayerCost]]?, _ options: LoadOptions,
     _ loss: PrecisionLoss?
-  ) {
+  ) -> ServedModel {
     let description = sheet.description(
       name: name, version: version, maximumBatch: options.maximumBatch,
       precision: options.precision, loss: loss)
@@ -173,6 +186,7 @@ extension Engine {
         registry, model: name, version: version, layers: sheet.layers.count, memory))
     catalog.settle(description, model)
     announce(model, profile(of: sheet, costs, options))
+    return model
   }
 
   /// What the scheduler learns of a model before the first request.

@@ -1,5 +1,4 @@
 import Backend
-import CLinux
 import Compiler
 import Glibc
 import Logging
@@ -33,7 +32,8 @@ extension Engine {
     }
   }
 
-  private var hasMemoryForAllKernels: Bool {
+  /// Whether kernels are made for batch sizes that nobody has asked for.
+  var hasMemoryForAllKernels: Bool {
     configuration.memory.map { $0.bytes >= Limits.budgetForAllKernels } ?? true
   }
 
@@ -49,7 +49,7 @@ extension Engine {
     let weights = try PackedWeights(reading: file, table, weightSource)
     var options = options
     options.weights = weights
-    options.makesAllKernels = hasMemoryForAllKernels
+    options.makesAllKernels = false
     options.footprints = SheetFile.read(path + SheetFile.suffix, key: key)?.layers
     let loaded = try backend.load(program, options: options)
     guard weights.isIncomplete else {
@@ -91,7 +91,5 @@ extension Engine {
   /// They are asked for again only when a request brings shapes for which no kernel was made.
   static func letConstantsGo(of program: Program) {
     for value in program.graph.values { value.constant?.storage.letGo() }
-    // What packing took of the heap would otherwise stay with the process.
-    stowage_return_freed_memory()
   }
 }
