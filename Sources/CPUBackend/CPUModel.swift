@@ -283,11 +283,10 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
           && plan.lifetimes[buffer].upperBound >= steps.upperBound
       }
       let arena = plan.arena(index..<index + 1).byteCount
-      let scratch = plan.steps[steps].map(\.kernel.scratch).max() ?? 0
       return LayerFootprint(
         name: program.layers[index].name, weights: ByteCount(weights.byteCount(layer: index)),
         activations: ByteCount(live.reduce(0) { $0 + plan.size($1) }),
-        scratch: ByteCount(arena + scratch))
+        scratch: ByteCount(arena))
     }
   }
 }

@@ -123,12 +123,11 @@ final class CPUWorkspace: Workspace {
     let places = plan.arena(layers)
     guard let begin = layers.first, let end = layers.last else { return }
     let steps = plan.layers[begin].lowerBound..<plan.layers[end].upperBound
-    let scratch = plan.steps[steps].map(\.kernel.scratch).max() ?? 0
-    let scratchStart = (places.byteCount + 4095) & ~4095
-    let arena = model.memory.take(byteCount: scratchStart + scratch)
+    let arena = model.memory.take(byteCount: places.byteCount)
     defer { withExtendedLifetime(arena) {} }
     var operands: [UnsafeMutableRawPointer] = []
-    for step in plan.steps[steps] {
+    for index in steps {
+      let step = plan.steps[index]
       operands.removeAll(keepingCapacity: true)
       for operand in step.operands {
         switch operand {
@@ -140,7 +139,7 @@ final class CPUWorkspace: Workspace {
               ?? place(plan, buffer, first..<first + plan.samples, within: all))
         }
       }
-      try step.kernel.run(operands, scratchpad: arena.base + scratchStart)
+      try step.kernel.run(operands, scratchpad: arena.base + places.scratch(index))
     }
   }
 

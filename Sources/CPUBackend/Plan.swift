@@ -116,8 +116,8 @@ struct WeightPointer: @unchecked Sendable {
   let address: UnsafeMutableRawPointer
 }
 
-/// Where the buffers of some layers lie while these run: inside one arena, or beyond it because
-/// other layers read them too.
+/// Where the buffers and the scratch of some layers lie while these run: inside one arena, or
+/// beyond it because other layers read them too.
 struct ArenaPlan: Sendable {
   /// Bytes of the arena.
   private(set) var byteCount = 0
@@ -125,6 +125,9 @@ struct ArenaPlan: Sendable {
   /// those that outlive the layers.
   private var firstBuffer = 0
   private var offsets: [Int] = []
+  /// Where the scratch of each step lies, from the first of the layers on.
+  private var scratch: [Int] = []
+  private var firstStep = 0
 
   /// Plans the steps of consecutive layers, largest buffers first, each at the lowest place that is
   /// free for its lifetime (greedy by size: Pisarchyk and Lee, 2020).
@@ -155,7 +158,29 @@ struct ArenaPlan: Sendable {
       for member in family { offsets[member - firstBuffer] = offset }
       byteCount = max(byteCount, offset + plan.size(index))
     }
+    placeScratch(of: plan, steps, among: placed)
   }
+
+  /// The scratch of a step lies where no buffer is alive meanwhile: layers with large values and
+  /// those with much scratch are hardly ever the same.
+  private mutating func placeScratch(
+    of plan: Plan, _ steps: Range<Int>,
+    among placed: [(range: Range<Int>, life: ClosedRange<Int>)]
+  ) {
+    let page = 4096
+    firstStep = steps.lowerBound
+    scratch = steps.map { step in
+      let bytes = plan.steps[step].kernel.scratch
+      guard bytes > 0 else { return 0 }
+      let lowest = Self.lowestPlace(bytes + page - 1, step...step, placed)
+      let offset = (lowest + page - 1) & ~(page - 1)
+      byteCount = max(byteCount, (offset + bytes + 63) & ~63)
+      return offset
+    }
+  }
+
+  /// Where the scratch of a step begins in the arena.
+  func scratch(_ step: Int) -> Int { scratch[step - firstStep] }
 
   /// Where a root buffer lies in the arena; nil for one that outlives the layers.
   func offset(_ buffer: Int) -> Int? {

@@ -32,8 +32,6 @@ final class WeightMemory: @unchecked Sendable {
   private let reservedBytes: Int
 
   private static let largePage = PageFrames.frameBytes
-  /// Large enough that the disk is busy, small enough that a batch need not wait long for others.
-  private static let readBytes = 4 << 20
 
   /// - Throws: `ModelError`, when there are no addresses left.
   init(_ file: PackedFile, byteCount: Int, _ source: Source) throws(ModelError) {
@@ -94,15 +92,18 @@ final class WeightMemory: @unchecked Sendable {
     case .mapping: try populate(whole)
     case .read(let frames):
       // A frame is of one layer, so that it can go when the layer goes.
-      var emptyFrames = ranges.flatMap(Self.frames)[...]
-      for start in stride(from: whole.lowerBound, to: whole.upperBound, by: Self.readBytes) {
-        let piece = start..<min(start + Self.readBytes, whole.upperBound)
-        while let frame = emptyFrames.first, frame < piece.upperBound {
-          frames.give(to: base + frame)
-          emptyFrames.removeFirst()
-        }
-        try read(piece)
+      for frame in ranges.flatMap(Self.frames) { frames.give(to: base + frame) }
+      let pieces = Self.pieces(of: whole)
+      try SecondReader.shared.share(pieces.count) { (number) throws(ModelError) in
+        try self.read(pieces[number])
       }
+    }
+  }
+
+  /// A range cut at large pages: no page is cleared by two threads.
+  private static func pieces(of range: Range<Int>) -> [Range<Int>] {
+    stride(from: range.lowerBound & ~(largePage - 1), to: range.upperBound, by: largePage).map {
+      ($0..<$0 + largePage).clamped(to: range)
     }
   }
 
