@@ -5,25 +5,12 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 int stowage_reopen_direct(int fd) {
   char path[32];
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   return open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
-}
-
-int stowage_is_cached(int fd, int64_t offset, int64_t bytes) {
-  // cachestat(2), since Linux 6.5; the C library need not know it.
-  struct {
-    uint64_t offset, bytes;
-  } range = {(uint64_t)offset, (uint64_t)bytes};
-  struct {
-    uint64_t cached, dirty, written_back, evicted, recently_evicted;
-  } found;
-  if (syscall(451, fd, &range, &found, 0) != 0) return 0;
-  return found.cached * (uint64_t)sysconf(_SC_PAGESIZE) >= (uint64_t)bytes;
 }
 
 int stowage_move_pages(void *from, void *to, size_t bytes) {

@@ -22,9 +22,6 @@ int stowage_available_processors(void);
 /// The same file once more, read past the page cache; -1 where its file system cannot.
 int stowage_reopen_direct(int fd);
 
-/// Whether the page cache holds all of these bytes of a file; 0 also where the kernel does not say.
-int stowage_is_cached(int fd, int64_t offset, int64_t bytes);
-
 /// Bytes of this process in memory.
 int64_t stowage_resident_bytes(void);
 

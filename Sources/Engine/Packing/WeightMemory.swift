@@ -115,10 +115,7 @@ final class WeightMemory: @unchecked Sendable {
 
   private func read(_ range: Range<Int>) throws(ModelError) {
     var start = range.lowerBound
-    // What somebody else keeps in the page cache is copied at the rate of memory; who reads past it
-    // leaves it as it is.
-    let isCached = stowage_is_cached(file.descriptor, Int64(start), Int64(range.count)) != 0
-    let descriptor = direct >= 0 && !isCached ? direct : file.descriptor
+    let descriptor = direct >= 0 ? direct : file.descriptor
     while start < range.upperBound {
       let count = pread(descriptor, base + start, range.upperBound - start, start)
       if count < 0, errno == EINTR { continue }
