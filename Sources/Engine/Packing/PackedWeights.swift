@@ -220,15 +220,9 @@ final class PackedWeights: WeightStore {
     _ pages: Range<Int>, _ before: PackedFile.Version?, _ after: PackedFile.Version?
   ) throws(ModelError) {
     let unknown = state.withLock { $0.checked.unknown(of: pages, in: after) }
-    let hashes = state.withLock { $0.table.hashes }
-    let (memory, batch) = (memory, 16)
-    try SecondReader.shared.share((unknown.count + batch - 1) / batch) {
-      (number) throws(ModelError) in
-      for page in unknown[number * batch..<min((number + 1) * batch, unknown.count)]
-      where hashes[page] != memory.hash(page: page) {
-        throw ModelError(
-          "Its packed weights were changed on the disk. They are packed anew; ask again soon.")
-      }
+    for page in unknown where state.withLock({ $0.table.hashes[page] }) != memory.hash(page: page) {
+      throw ModelError(
+        "Its packed weights were changed on the disk. They are packed anew; ask again soon.")
     }
     state.withLock { $0.checked.note(unknown, before, after) }
   }

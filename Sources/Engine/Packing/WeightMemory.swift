@@ -32,6 +32,8 @@ final class WeightMemory: @unchecked Sendable {
   private let reservedBytes: Int
 
   private static let largePage = PageFrames.frameBytes
+  /// Large enough that the disk is busy, small enough that a batch need not wait long for others.
+  private static let readBytes = 4 << 20
 
   /// - Throws: `ModelError`, when there are no addresses left.
   init(_ file: PackedFile, byteCount: Int, _ source: Source) throws(ModelError) {
@@ -92,18 +94,15 @@ final class WeightMemory: @unchecked Sendable {
     case .mapping: try populate(whole)
     case .read(let frames):
       // A frame is of one layer, so that it can go when the layer goes.
-      for frame in ranges.flatMap(Self.frames) { frames.give(to: base + frame) }
-      let pieces = Self.pieces(of: whole)
-      try SecondReader.shared.share(pieces.count) { (number) throws(ModelError) in
-        try self.read(pieces[number])
+      var emptyFrames = ranges.flatMap(Self.frames)[...]
+      for start in stride(from: whole.lowerBound, to: whole.upperBound, by: Self.readBytes) {
+        let piece = start..<min(start + Self.readBytes, whole.upperBound)
+        while let frame = emptyFrames.first, frame < piece.upperBound {
+          frames.give(to: base + frame)
+          emptyFrames.removeFirst()
+        }
+        try read(piece)
       }
-    }
-  }
-
-  /// A range cut at large pages: no page is cleared by two threads.
-  private static func pieces(of range: Range<Int>) -> [Range<Int>] {
-    stride(from: range.lowerBound & ~(largePage - 1), to: range.upperBound, by: largePage).map {
-      ($0..<$0 + largePage).clamped(to: range)
     }
   }
 
