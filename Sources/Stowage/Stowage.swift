@@ -1,4 +1,6 @@
 import ArgumentParser
+import CLinux
+import Glibc
 
 /// The command line: one subcommand a file.
 @main
@@ -20,6 +22,14 @@ struct Stowage: ParsableCommand {
 
   /// Starts anew with settings for OpenMP where a command computes, before anything takes time.
   static func main() {
+    guard stowage_has_instructions() != 0 else {
+      // Else the first kernel would end the process with an illegal instruction.
+      let sentence =
+        "Error: Stowage is built for x86 processors with AVX2, FMA and BMI2 (Intel since 2013, AMD "
+        + "since 2015); this one lacks them.\n"
+      _ = write(STDERR_FILENO, sentence, sentence.utf8.count)
+      exit(1)
+    }
     if let command = CommandLine.arguments.dropFirst().first, ["serve", "bench"].contains(command) {
       SpinLimit.apply()
     }

@@ -22,6 +22,9 @@ int stowage_available_processors(void);
 /// The same file once more, read past the page cache; -1 where its file system cannot.
 int stowage_reopen_direct(int fd);
 
+/// Whether this processor knows the instructions that kernels are compiled for.
+int stowage_has_instructions(void);
+
 /// Bytes of this process in memory.
 int64_t stowage_resident_bytes(void);
 
