@@ -28,7 +28,7 @@ struct Stowage: ParsableCommand {
         "Error: Stowage is built for x86 processors with AVX2, FMA and BMI2 (Intel since 2013, AMD "
         + "since 2015); this one lacks them.\n"
       _ = write(STDERR_FILENO, sentence, sentence.utf8.count)
-      exit(1)
+      Glibc.exit(1)
     }
     if let command = CommandLine.arguments.dropFirst().first, ["serve", "bench"].contains(command) {
       SpinLimit.apply()
