@@ -62,7 +62,7 @@ WIDE static void wide_pool(const kernels_pool *pool) { pool_either(pool); }
 
 NARROW static void narrow_pool(const kernels_pool *pool) { pool_either(pool); }
 
-void kernels_pool_row(const kernels_pool *pool, int wide) {
+void kernels_pool_row(const kernels_pool *pool, bool wide) {
   if (wide) wide_pool(pool);
   else narrow_pool(pool);
 }

@@ -7,7 +7,7 @@ enum { TILE = 6, WIDEST = 4 };
 
 int64_t kernels_tile(void) { return TILE; }
 
-int64_t kernels_strip_width(int wide) { return wide ? WIDEST * LANES : LANES; }
+int64_t kernels_strip_width(bool wide) { return wide ? WIDEST * LANES : LANES; }
 
 /// Where the vectors of a strip begin: the last one early enough to be whole, and from which of its
 /// lanes on it is the strip's own.
@@ -84,7 +84,7 @@ NARROW static void narrow_strip(const kernels_product *product, int64_t pixel, f
 }
 
 void kernels_product_strip(
-    const kernels_product *product, int64_t pixel, float *panel, int wide) {
+    const kernels_product *product, int64_t pixel, float *panel, bool wide) {
   if (wide) wide_strip(product, pixel, (floats *)panel);
   else narrow_strip(product, pixel, (floats *)panel);
 }

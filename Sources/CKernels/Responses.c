@@ -61,7 +61,7 @@ NARROW static void narrow_normalise(const kernels_responses *responses, float *m
   normalise_either(responses, memory);
 }
 
-void kernels_responses_run(const kernels_responses *responses, float *memory, int wide) {
+void kernels_responses_run(const kernels_responses *responses, float *memory, bool wide) {
   if (wide) wide_normalise(responses, memory);
   else narrow_normalise(responses, memory);
 }

@@ -55,7 +55,7 @@ WIDE static void wide_scale(const kernels_scaling *scaling) { scale(scaling); }
 
 NARROW static void narrow_scale(const kernels_scaling *scaling) { scale(scaling); }
 
-void kernels_scale(const kernels_scaling *scaling, int wide) {
+void kernels_scale(const kernels_scaling *scaling, bool wide) {
   if (wide) wide_scale(scaling);
   else narrow_scale(scaling);
 }

@@ -100,7 +100,7 @@ NARROW static void narrow_plane(const kernels_window *window, float *memory) {
   plane(window, memory);
 }
 
-void kernels_window_plane(const kernels_window *window, float *memory, int wide) {
+void kernels_window_plane(const kernels_window *window, float *memory, bool wide) {
   if (wide) wide_plane(window, memory);
   else narrow_plane(window, memory);
 }

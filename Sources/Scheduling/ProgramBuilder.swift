@@ -25,7 +25,7 @@ struct ProgramBuilder {
   /// others wait behind it.
   ///
   /// Without it a plan read weights once more for every chunk wherever that took no longer.
-  private static let priceOfLink = 0.1
+  static let priceOfLink = 0.1
 
   private var count: Int { profile.layers.count }
 

@@ -6,8 +6,6 @@ extension Scheduler {
   private static let lastPrice = 1e6
   private static let halvings = 20
 
-  /// What a second of the link costs although computing hides it, as for a program.
-  private static let priceOfHiddenLink = 0.1
   /// What another choice has to gain: the weights of other kernels have to come in first.
   private static let leastGain = 0.1
   /// What one batch counts in how often batches of its model come.
@@ -103,7 +101,7 @@ extension Scheduler {
     }
     let missing = max(1 - Double(budget ?? weights) / Double(max(weights, 1)), 0)
     let transfer = bytes * missing / link.bytesPerSecond
-    return max(compute, transfer) + transfer * Self.priceOfHiddenLink
+    return max(compute, transfer) + transfer * ProgramBuilder.priceOfLink
   }
 
   private func cheapestKernels(_ model: Int, _ price: Double, batch: Int) -> [Int] {

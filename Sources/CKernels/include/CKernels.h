@@ -4,12 +4,13 @@
 // Loops that need wider vectors than the oldest processor served, written once in the compiler's
 // own vectors and compiled for each width: Swift compiles a file for one processor alone.
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /// Pixels of a strip: as many as fill the registers that sums are kept in.
 ///
 /// - Parameter wide: Whether the processor has vectors of 64 bytes.
-int64_t kernels_strip_width(int wide);
+int64_t kernels_strip_width(bool wide);
 
 /// Outputs of a strip that are computed together, and whose weights lie side by side.
 int64_t kernels_tile(void);
@@ -39,7 +40,7 @@ typedef struct {
 ///   - panel: Memory for inputs × strip width numbers, at a multiple of 64 bytes.
 ///   - wide: As above; the processor must have such vectors (AVX-512) then.
 void kernels_product_strip(
-    const kernels_product *product, int64_t pixel, float *panel, int wide);
+    const kernels_product *product, int64_t pixel, float *panel, bool wide);
 
 /// A window of 3×3 over one channel, with a border of one zero.
 typedef struct {
@@ -65,7 +66,7 @@ int64_t kernels_window_memory(int64_t height, int64_t width);
 void kernels_window_prepare(int64_t height, int64_t width, float *memory);
 
 /// Computes one channel, whose plane has 16 pixels at least, in memory that is ready for its size.
-void kernels_window_plane(const kernels_window *window, float *memory, int wide);
+void kernels_window_plane(const kernels_window *window, float *memory, bool wide);
 
 /// Numbers of several rows multiplied and added to, column by column.
 typedef struct {
@@ -82,7 +83,7 @@ typedef struct {
   int clamps;
 } kernels_scaling;
 
-void kernels_scale(const kernels_scaling *scaling, int wide);
+void kernels_scale(const kernels_scaling *scaling, bool wide);
 
 /// The largest numbers of windows over pixels whose channels lie side by side.
 typedef struct {
@@ -99,7 +100,7 @@ typedef struct {
   int is_half;
 } kernels_pool;
 
-void kernels_pool_row(const kernels_pool *pool, int wide);
+void kernels_pool_row(const kernels_pool *pool, bool wide);
 
 /// Local response normalisation over pixels whose channels lie side by side: each number divided by
 /// (bias + factor × the sum of squares around it) to the power 3/4.
@@ -118,6 +119,6 @@ typedef struct {
 /// Numbers of memory that a thread needs.
 int64_t kernels_responses_memory(const kernels_responses *responses);
 
-void kernels_responses_run(const kernels_responses *responses, float *memory, int wide);
+void kernels_responses_run(const kernels_responses *responses, float *memory, bool wide);
 
 #endif

@@ -26,8 +26,7 @@ struct AttentionKernel: Kernel {
   private static let rows = 128
   private static let block = 64
   private static let tile = Int(kernels_tile())
-  private static let wide: Int32 = Processor.hasWideVectors ? 1 : 0
-  private static let strip = Int(kernels_strip_width(wide))
+  private static let strip = Int(kernels_strip_width(Processor.hasWideVectors))
 
   /// Queries of a block in whole vectors.
   private var width: Int { min(Self.rows, (queries + 15) & ~15) }
@@ -147,7 +146,7 @@ struct AttentionKernel: Kernel {
       target: target, inputs: Int64(inputs), outputs: Int64(outputs), plane: Int64(width),
       source_is_half: 0, target_is_half: 0, clamps: 0)
     for pixel in stride(from: 0, to: width, by: Self.strip) {
-      kernels_product_strip(&product, Int64(pixel), memory.panel, Self.wide)
+      kernels_product_strip(&product, Int64(pixel), memory.panel, Processor.hasWideVectors)
     }
   }
 

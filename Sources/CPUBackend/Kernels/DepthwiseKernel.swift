@@ -35,7 +35,7 @@ struct DepthwiseKernel: Kernel {
         kernels_window_prepare(height, width, memory)
         for plane in planes * thread / threads..<planes * (thread + 1) / threads {
           var window = window(operands, plane)
-          kernels_window_plane(&window, memory, isWide ? 1 : 0)
+          kernels_window_plane(&window, memory, isWide)
         }
       }
     }

@@ -50,7 +50,7 @@ struct GroupedPointwiseKernel: Kernel {
   func run(
     _ operands: [UnsafeMutableRawPointer], scratchpad: UnsafeMutableRawPointer
   ) throws(ModelError) {
-    let width = Int(kernels_strip_width(isWide ? 1 : 0))
+    let width = Int(kernels_strip_width(isWide))
     let strips = (plane + width - 1) / width
     let work = samples * groups * strips
     OneDNN.parallel { thread, threads in
@@ -59,7 +59,7 @@ struct GroupedPointwiseKernel: Kernel {
         for index in work * thread / threads..<work * (thread + 1) / threads {
           let (part, strip) = index.quotientAndRemainder(dividingBy: strips)
           var product = product(operands, sample: part / groups, group: part % groups)
-          kernels_product_strip(&product, Int64(strip * width), panel, isWide ? 1 : 0)
+          kernels_product_strip(&product, Int64(strip * width), panel, isWide)
         }
       }
     }

@@ -27,7 +27,7 @@ struct LargestKernel: Kernel {
       for index in work * thread / threads..<work * (thread + 1) / threads {
         let (sample, row) = index.quotientAndRemainder(dividingBy: output.rows)
         var pool = pool(operands, sample: sample, row: row)
-        kernels_pool_row(&pool, Processor.hasWideVectors ? 1 : 0)
+        kernels_pool_row(&pool, Processor.hasWideVectors)
       }
     }
   }

@@ -31,7 +31,7 @@ struct ResponsesKernel: Kernel {
       let bytes = Int(kernels_responses_memory(&responses)) * 4
       withUnsafeTemporaryAllocation(byteCount: bytes, alignment: 64) { memory in
         let memory = memory.baseAddress?.assumingMemoryBound(to: Float.self)
-        kernels_responses_run(&responses, memory, Processor.hasWideVectors ? 1 : 0)
+        kernels_responses_run(&responses, memory, Processor.hasWideVectors)
       }
     }
   }

@@ -57,6 +57,6 @@ struct ScaleKernel: Kernel {
       source: operands[0] + place, factors: scales, addends: scales + shifts,
       target: operands[2] + place, rows: Int64(range.count), columns: Int64(columns),
       is_half: isHalf ? 1 : 0, clamps: clampsAtZero ? 1 : 0)
-    kernels_scale(&scaling, Processor.hasWideVectors ? 1 : 0)
+    kernels_scale(&scaling, Processor.hasWideVectors)
   }
 }

@@ -12,11 +12,9 @@ extension Lowering {
   ) throws(ModelError) -> Bool {
     let plane = shape.output[2...].reduce(1, *)
     let window = shape.window
-    let activation = node.string("activation", default: "")
     guard !shape.suitsBlocks, shape.input[2...] == shape.output[2...],
       (window.kernel + window.strides).allSatisfy({ $0 == 1 }),
-      plane >= GroupedPointwiseKernel.leastPlane, activation.isEmpty || activation == "Relu",
-      shape.post.further.isEmpty, activation.isEmpty == (shape.post.activation == nil),
+      plane >= GroupedPointwiseKernel.leastPlane, let clampsAtZero = clamps(node, shape.post),
       let x = node.inputs[0], let w = node.inputs[1], let y = node.outputs[0]
     else { return false }
     let bias = node.inputs.count > 2 ? node.inputs[2] : nil
@@ -26,7 +24,7 @@ extension Lowering {
     let kernel = GroupedPointwiseKernel(
       samples: shape.input[0], groups: shape.groups, inputs: shape.input[1] / shape.groups,
       outputs: shape.channels / shape.groups, plane: plane, addsResidual: residual != nil,
-      clampsAtZero: !activation.isEmpty,
+      clampsAtZero: clampsAtZero,
       isHalf: (stored == .bfloat16, type == .bfloat16))
     let packed = try model.weights.place(
       layer: layer, name: "\(w.index) tiles of \(GroupedPointwiseKernel.tile)",
@@ -56,14 +54,12 @@ extension Lowering {
     _ node: Node, _ shape: ConvolutionShape, _ weights: Tensor
   ) throws(ModelError) -> Bool {
     let (window, input) = (shape.window, shape.input)
-    let activation = node.string("activation", default: "")
     guard shape.isDepthwise, input.count == 4, window.kernel == [3, 3],
       window.strides == [1, 1] || window.strides == [2, 2], window.dilations == [1, 1],
       window.before == [1, 1], window.after.allSatisfy({ $0 <= 1 }),
       shape.output[2...] == [2, 3].map({ (input[$0] - 1) / window.strides[0] + 1 })[...],
       input[2] * input[3] >= DepthwiseKernel.leastPlane, input[1] >= MemoryDescriptor.block,
-      activation.isEmpty || activation == "Relu", shape.post.further.isEmpty,
-      activation.isEmpty == (shape.post.activation == nil), !shape.post.addsToDestination,
+      let clampsAtZero = clamps(node, shape.post), !shape.post.addsToDestination,
       let x = node.inputs[0], let w = node.inputs[1], let y = node.outputs[0],
       try forms[home(x)].layout == .plain
     else { return false }
@@ -71,7 +67,7 @@ extension Lowering {
     let type = storedType(y)
     let kernel = DepthwiseKernel(
       planes: input[0] * input[1], channels: input[1], height: input[2], width: input[3],
-      step: window.strides[0], clampsAtZero: !activation.isEmpty,
+      step: window.strides[0], clampsAtZero: clampsAtZero,
       isHalf: (stored == .bfloat16, type == .bfloat16))
     let packed = try model.plainWeight(weights, w, layer: layer)
     let added = try model.biasWeight(
@@ -83,5 +79,14 @@ extension Lowering {
         kernel: kernel,
         operands: [.buffer(source), .weight(packed), .weight(added), .buffer(target)], writes: 1))
     return true
+  }
+
+  /// Whether a Relu follows; nil where something does that kernels of our own do not know.
+  private func clamps(_ node: Node, _ post: PostOperations) -> Bool? {
+    let activation = node.string("activation", default: "")
+    guard activation.isEmpty || activation == "Relu", post.further.isEmpty,
+      activation.isEmpty == (post.activation == nil)
+    else { return nil }
+    return !activation.isEmpty
   }
 }
