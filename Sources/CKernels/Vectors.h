@@ -1,5 +1,7 @@
 // Vectors of sixteen numbers, which the compiler makes of what registers there are.
 
+#pragma once
+
 #include <stdint.h>
 #include <string.h>
 
@@ -36,9 +38,13 @@ INLINED floats load(const void *base, int64_t index, int is_half) {
 
 /// The nearest BF16, the even one of two; NaN stays NaN.
 INLINED halves rounded(floats value) {
+#ifdef ROUNDS_AT_ONCE
+  return (halves)_mm512_cvtneps_pbh((__m512)value);
+#else
   words bits = (words)value, isNaN = (words)(value != value);
   words nearest = bits + 0x7FFF + ((bits >> 16) & 1);
   return __builtin_convertvector(((isNaN & 0x7FC00000) | (~isNaN & nearest)) >> 16, halves);
+#endif
 }
 
 /// Stores the lanes from `first` on.

@@ -9,18 +9,17 @@ public import Vocabulary
 public struct CPUBackend: Backend {
   /// Cores that runs may share out.
   public let computeUnits: Int
-  private let usesWinograd: Bool
+  private let families: KernelFamilies
   private let memory: MemoryPool
   /// Memory that weights and activations hand to each other.
   public let frames: PageFrames?
 
   /// A backend for so many cores.
   ///
-  /// - Parameter usesWinograd: Whether convolutions may use minimal filtering, which is faster and
-  ///   takes more memory for weights.
-  public init(computeUnits: Int = 1, usesWinograd: Bool = true) {
+  /// - Parameter families: The kernels that may be used where the processor can.
+  public init(computeUnits: Int = 1, families: KernelFamilies = .all) {
     self.computeUnits = max(computeUnits, 1)
-    self.usesWinograd = usesWinograd
+    self.families = families
     let frames = PageFrames()
     self.frames = frames
     memory = MemoryPool(frames)
@@ -29,11 +28,11 @@ public struct CPUBackend: Backend {
   /// The name shown to people.
   public var name: String { "cpu" }
 
-  /// The version of oneDNN, the instructions it uses here, and whether it filters minimally.
+  /// The version of oneDNN, the instructions it uses here, and the families of kernels.
   public var packing: String {
     let version = dnnl_version().pointee
     return "oneDNN \(version.major).\(version.minor).\(version.patch) "
-      + "isa \(Processor.instructions) winograd \(usesWinograd)"
+      + "isa \(Processor.instructions) families \(families.rawValue)"
   }
 
   /// Memory for activations and scratch.
@@ -58,9 +57,9 @@ public struct CPUBackend: Backend {
     if let refusal = refusal(of: options.precision) { throw ModelError(refusal) }
     try Reference.requireKnown(program.graph)
     guard let facts = CPUModel.plannedFacts(program) else {
-      return StagedModel(program, options: options, usesWinograd: usesWinograd, memory: memory)
+      return StagedModel(program, options: options, families: families, memory: memory)
     }
     return try CPUModel(
-      program, options: options, usesWinograd: usesWinograd, memory: memory, facts: facts)
+      program, options: options, families: families, memory: memory, facts: facts)
   }
 }

@@ -37,7 +37,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   }
 
   let program: Program
-  let usesWinograd: Bool
+  let families: KernelFamilies
   /// What convolutions and products compute with.
   let precision: Precision
   let memory: MemoryPool
@@ -63,12 +63,12 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   ///   be found out.
   /// - Throws: `ModelError`, naming what cannot run.
   init(
-    _ program: Program, options: LoadOptions, usesWinograd: Bool, memory: MemoryPool,
+    _ program: Program, options: LoadOptions, families: KernelFamilies, memory: MemoryPool,
     facts: [ValueFacts]? = nil
   ) throws(ModelError) {
     self.program = program
     self.memory = memory
-    self.usesWinograd = usesWinograd
+    self.families = families
     precision = options.precision
     unitCounts = options.units
     weights = options.weights
@@ -97,14 +97,15 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
     self.program = program
     maximumBatch = 1
     self.weights = weights
-    (memory, usesWinograd, precision) = (model.memory, model.usesWinograd, model.precision)
+    (memory, families, precision) = (model.memory, model.families, model.precision)
     (unitCounts, isIndependent, isLoading) = (model.unitCounts, false, false)
     isBatched = Array(repeating: false, count: program.graph.values.count)
   }
 
   /// A model's program with direct convolutions alone.
   init(directFormOf model: CPUModel, weights: AlternativeWeights) {
-    (program, self.weights, usesWinograd) = (model.program, weights, false)
+    (program, self.weights) = (model.program, weights)
+    families = model.families.subtracting(.minimalFiltering)
     (memory, precision, unitCounts) = (model.memory, model.precision, model.unitCounts)
     (isIndependent, isBatched) = (model.isIndependent, model.isBatched)
     maximumBatch = model.maximumBatch

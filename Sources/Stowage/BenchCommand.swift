@@ -42,10 +42,13 @@ struct BenchCommand: ParsableCommand {
     transform: PrecisionOption.single)
   var precision = Precision.float32
 
+  @Flag(help: "Multiply FP32 without units that multiply matrices, as `serve` can be told.")
+  var noMatrixUnits = false
+
   func run() throws {
     let begin = Clock.nanoseconds
     let program = try Compiler.compile(OnnxFile.read(path: model))
-    let loaded = try backend.make(units: units).load(
+    let loaded = try backend.make(units: units, noMatrixUnits: noMatrixUnits).load(
       program,
       options: LoadOptions(
         maximumBatch: maxBatch, units: Array(1...units), precision: precision))

@@ -49,15 +49,26 @@ struct EngineOptions: ParsableArguments {
         + "whose weights take a quarter of the memory, and may differ by rounding."))
   var fixedKernels = false
 
+  @Flag(
+    help: ArgumentHelp(
+      "Multiply FP32 with its 24 significant bits even where the processor has units that multiply "
+        + "matrices (AMX): else each number goes in as the sum of two of 8 bits, which takes half "
+        + "of the time, and answers differ by some millionths."))
+  var noMatrixUnits = false
+
   /// The names of `--backend`.
   enum BackendName: String, ExpressibleByArgument, CaseIterable {
     case cpu
     case reference
     case null
 
-    func make(units: Int) -> any Backend {
+    /// - Parameter noMatrixUnits: As the flag.
+    func make(units: Int, noMatrixUnits: Bool) -> any Backend {
       switch self {
-      case .cpu: CPUBackend(computeUnits: units)
+      case .cpu:
+        CPUBackend(
+          computeUnits: units,
+          families: noMatrixUnits ? KernelFamilies.all.subtracting(.matrixUnits) : .all)
       case .reference: ReferenceBackend()
       case .null: NullBackend(computeUnits: units)
       }

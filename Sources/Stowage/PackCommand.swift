@@ -12,7 +12,7 @@ struct PackCommand: ParsableCommand {
     discussion: """
       `stowage serve` packs a model when it loads it first. Done ahead, as while an image is built,
       the first start is as fast as every other one. Give the same --units, --max-batch,
-      --precision and --fixed-kernels.
+      --precision, --fixed-kernels and --no-matrix-units.
 
       Example: stowage pack --models Models --cache /var/cache/stowage
       """)
@@ -26,7 +26,8 @@ struct PackCommand: ParsableCommand {
         units: options.unitCount, maximumBatch: options.maxBatch,
         packed: try options.packedFolder(), precision: try options.precisionChoice(folder),
         offersAlternatives: !options.fixedKernels),
-      backend: options.backend.make(units: options.unitCount),
+      backend: options.backend.make(
+        units: options.unitCount, noMatrixUnits: options.noMatrixUnits),
       policy: Scheduler(SchedulerOptions(units: options.unitCount)), registry: Registry(),
       logger: Logger(label: "stowage") { StreamLogHandler.standardError(label: $0) })
     engine.load(folder)

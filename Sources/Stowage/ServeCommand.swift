@@ -127,7 +127,7 @@ struct ServeCommand: ParsableCommand {
         maximumQueueDelay: .microseconds(maxQueueDelay), queueLimit: queueLimit, memory: budget,
         packed: try options.packedFolder(), precision: try options.precisionChoice(folder),
         offersAlternatives: !options.fixedKernels),
-      backend: options.backend.make(units: units),
+      backend: options.backend.make(units: units, noMatrixUnits: options.noMatrixUnits),
       policy: try compared?.served(units: units, budget: budget ?? ByteCount(.max))
         ?? Scheduler(
           SchedulerOptions(

@@ -27,7 +27,7 @@ struct AlternativeKernelTests {
   }
 
   private func load(_ program: Program, _ options: LoadOptions) throws -> CPUModel {
-    try CPUModel(program, options: options, usesWinograd: true, memory: MemoryPool())
+    try CPUModel(program, options: options, families: .minimalFiltering, memory: MemoryPool())
   }
 
   @Test("Whichever kernels compute the layers, answers agree", arguments: 0..<4)

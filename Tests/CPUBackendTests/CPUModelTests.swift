@@ -39,7 +39,7 @@ struct CPUModelTests {
       maker.finish(maker.node("Conv", [b, maker.weight([32, 48, 3, 3], scale: 0.1)], pads)))
     let model = try CPUModel(
       program, options: LoadOptions(maximumBatch: 4, units: [1, 2], precision: precision),
-      usesWinograd: true, memory: MemoryPool())
+      families: .all, memory: MemoryPool())
     for (height, width) in [(1, 1), (5, 3), (14, 14), (48, 96), (64, 7), (112, 112)] {
       for samples in [1, 2, 4] {
         let plan = try model.plan(

@@ -151,7 +151,7 @@ struct PrecisionTests {
     var random = Seeded(7)
     let inputs = random.inputs(of: graph, samples: 1)
     let reduced = try run(graph, inputs, parts: [1])
-    let exact = try CPUBackend(usesWinograd: false).load(
+    let exact = try CPUBackend(families: .matrixUnits).load(
       Compiler.compile(graph), options: LoadOptions(maximumBatch: 1, units: [1]))
     let weights = exact.layers.reduce(0) { $0 + $1.weights.bytes }
     let activations = exact.layers.dropLast().reduce(0) { $0 + $1.activations.bytes }

@@ -21,7 +21,7 @@ struct UnitsTests {
   private static func plan(samples: Int, units: Int) throws -> Plan {
     let program = try Compiler.compile(graph())
     let model = try CPUModel(
-      program, options: LoadOptions(maximumBatch: 1, units: [1, units]), usesWinograd: true,
+      program, options: LoadOptions(maximumBatch: 1, units: [1, units]), families: .all,
       memory: MemoryPool())
     return try model.plan(samples: samples, inputShapes: [[1, 24]], units: units)
   }

@@ -39,6 +39,7 @@ extension Lowering {
     let (input, output) = (shape.input, shape.output)
     if try lowerGroupedPointwise(node, shape, weights) { return true }
     if try lowerDepthwise(node, shape, weights) { return true }
+    if try lowerByMatrixUnits(node, shape, weights) { return true }
     guard let (primitive, way, samples) = try choose(shape, x, y) else { return false }
 
     let source = try value(x, way.source, way.type)
@@ -103,7 +104,8 @@ extension Lowering {
     }
     let isPlain = try forms[home(x)].layout == .plain
     for way in shape.ways(
-      stored, leaving: storedType(y), fromPlain: isPlain, usesWinograd: model.usesWinograd)
+      stored, leaving: storedType(y), fromPlain: isPlain,
+      usesWinograd: model.families.contains(.minimalFiltering))
     {
       guard let primitive = shape.primitive(way, pinned: nil, samples: shape.input[0]),
         !primitive.implementation.hasPrefix("ref"),

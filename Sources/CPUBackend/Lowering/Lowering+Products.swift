@@ -51,6 +51,11 @@ extension Lowering {
     guard let inner = input.last, inner > 0 else { return false }
     let rows = input.elementCount / inner
     if let residual, try shape(residual) != shape(y) { return false }
+    if try lowerByMatrixUnits(
+      node, a, b, bias, rows: rows, inner: inner, columns: columns, post)
+    {
+      return true
+    }
     let (inputType, outputType) = (stored, residual == nil ? storedType(y) : stored)
     func primitive(_ weights: MemoryDescriptor, rows: Int) -> Primitive? {
       guard let x = MemoryDescriptor([rows, inner], inputType, .plain),

@@ -1,10 +1,12 @@
+import CKernels
 import COneDNN
 
 /// What this processor can do, as far as kernels are chosen by it: the one place that names
 /// instruction sets.
 enum Processor {
-  /// Whether it multiplies matrices of BF16 and of 8-bit integers in one instruction (AMX).
-  static let hasMatrixUnits = has(.matrixUnits)
+  /// Whether it multiplies matrices of BF16 and of 8-bit integers in one instruction (AMX),
+  /// and the kernel lets us.
+  static let hasMatrixUnits = has(.matrixUnits) && kernels_ask_for_matrix_units()
   /// Whether it computes in BF16 without a detour over FP32.
   static let hasBFloat16 = has(.bfloat16)
   /// Whether it sums products of 8-bit integers without losing any (VNNI): kernels for x86

@@ -21,7 +21,7 @@ final class StagedModel: LoadedModel, @unchecked Sendable {
 
   let program: Program
   private(set) var layers: [LayerFootprint]
-  private let usesWinograd: Bool
+  private let families: KernelFamilies
   private let memory: MemoryPool
   private let options: LoadOptions
   private let lifetimes: ValueLifetimes
@@ -30,10 +30,12 @@ final class StagedModel: LoadedModel, @unchecked Sendable {
   private let models = Lock<[Range<Int>: CPUModel]>([:])
 
   /// Makes a program ready, and runs it once on zeros to pack the weights on the way.
-  init(_ program: Program, options: LoadOptions, usesWinograd: Bool, memory: MemoryPool) {
+  init(
+    _ program: Program, options: LoadOptions, families: KernelFamilies, memory: MemoryPool
+  ) {
     self.program = program
     self.options = options
-    self.usesWinograd = usesWinograd
+    self.families = families
     self.memory = memory
     lifetimes = ValueLifetimes(program)
     layers = LayerFootprint.interpreted(program)
@@ -133,7 +135,7 @@ final class StagedModel: LoadedModel, @unchecked Sendable {
         options: LoadOptions(
           maximumBatch: 1, units: options.units, precision: options.precision,
           weights: options.weights),
-        usesWinograd: usesWinograd, memory: memory)
+        families: families, memory: memory)
       models.withLock { $0[range] = model }
     }
     return Stage(program, range, model: model)

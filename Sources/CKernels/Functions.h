@@ -1,0 +1,94 @@
+// Functions of sixteen numbers at once.
+
+#pragma once
+
+#include "CKernels.h"
+#include "Vectors.h"
+
+INLINED floats least(floats a, floats b) {
+  integers isLess = a < b;
+  return (floats)((isLess & (integers)a) | (~isLess & (integers)b));
+}
+
+INLINED floats largest(floats a, floats b) {
+  integers isMore = a > b;
+  return (floats)((isMore & (integers)a) | (~isMore & (integers)b));
+}
+
+/// e to the power x, to 2 units in the last place: 2 to a whole power, and a polynomial for what is
+/// left (Cody and Waite's reduction, coefficients of Taylor's series to the seventh power).
+INLINED floats exponential(floats x) {
+  x = largest(least(x, (floats){0} + 88.0f), (floats){0} - 87.0f);
+  floats scaled = x * 1.44269504f + 12582912.0f, whole = scaled - 12582912.0f;
+  floats rest = x - whole * 0.693359375f + whole * 2.12194440e-4f;
+  floats sum = rest * (1.0f / 5040) + 1.0f / 720;
+  sum = sum * rest + 1.0f / 120;
+  sum = sum * rest + 1.0f / 24;
+  sum = sum * rest + 1.0f / 6;
+  sum = sum * rest + 0.5f;
+  sum = sum * rest + 1.0f;
+  sum = sum * rest + 1.0f;
+  integers power = __builtin_convertvector(whole, integers) + 127;
+  return sum * (floats)(power << 23);
+}
+
+/// 1 / x for x from 1 on, to 1e-7: a first guess by taking the bits from those of a constant, and
+/// Newton's steps, which take a third of the time of a division.
+INLINED floats reciprocal(floats x) {
+  floats guess = (floats)(0x7EF311C7 - (integers)x);
+  for (int step = 0; step < 3; step++) guess *= 2.0f - x * guess;
+  return guess;
+}
+
+INLINED floats logistic(floats x) { return reciprocal(1.0f + exponential(least(-x, (floats){0} + 80.0f))); }
+
+/// The distribution function of a normal distribution, to 1e-7 (Abramowitz and Stegun, 7.1.26).
+INLINED floats normal_share(floats x) {
+  floats size = (floats)((words)x & 0x7FFFFFFF) * 0.707106781f;
+  floats t = reciprocal(1.0f + size * 0.3275911f);
+  floats sum = t * 1.061405429f - 1.453152027f;
+  sum = sum * t + 1.421413741f;
+  sum = sum * t - 0.284496736f;
+  sum = (sum * t + 0.254829592f) * t;
+  floats beyond = sum * exponential(-size * size) * 0.5f;
+  integers isBelow = x < 0;
+  return (floats)((isBelow & (integers)beyond) | (~isBelow & (integers)(1.0f - beyond)));
+}
+
+INLINED floats applied(const kernels_function *function, kernels_function_kind kind, floats x) {
+  floats zero = {0}, alpha = zero + function->alpha, beta = zero + function->beta;
+  switch (kind) {
+    case KERNELS_LINE: return x * alpha + beta;
+    case KERNELS_CLIP: return least(largest(x, alpha), beta);
+    case KERNELS_RELU: return largest(x, zero) + alpha * least(x, zero);
+    case KERNELS_HARD_SWISH:
+      return x * least(largest(x * (1.0f / 6) + 0.5f, zero), zero + 1.0f);
+    case KERNELS_LOGISTIC: return logistic(x);
+    case KERNELS_SWISH: return x * logistic(x * alpha);
+    case KERNELS_GELU: return x * normal_share(x);
+    default: return x * logistic(x * (x * x * 0.0713548162726f + 1.59576912161f));
+  }
+}
+
+#define EACH(kind) \
+  case kind: \
+    for (int64_t row = 0; row < rows; row++, x += stride) \
+      *(floats *)x = applied(function, kind, *(const floats *)x); \
+    break;
+
+/// Applies a function to sixteen numbers of each row.
+INLINED void apply_function(
+    const kernels_function *function, float *x, int64_t rows, int64_t stride) {
+  switch (function->kind) {
+    EACH(KERNELS_LINE)
+    EACH(KERNELS_CLIP)
+    EACH(KERNELS_RELU)
+    EACH(KERNELS_HARD_SWISH)
+    EACH(KERNELS_LOGISTIC)
+    EACH(KERNELS_SWISH)
+    EACH(KERNELS_GELU)
+    EACH(KERNELS_GELU_TANH)
+  }
+}
+
+#undef EACH
