@@ -3,9 +3,9 @@
 #include "Panel.h"
 #include "Vectors.h"
 
-// Tiles of 16 pixels by 16 outputs, two by two. Pixels are copied to a panel with a border of zeros,
-// so that a window's pixels lie at the same distances from each of its pixels, and nothing is copied
-// for each window apart.
+// Tiles of 16 pixels by 16 outputs, two by two. Pixels are copied to a panel with a border of zeros:
+// there a window's numbers lie at the same distances from each pixel, so that tiles of all of them
+// are read in place, and nothing is copied for each window apart.
 
 /// Bytes of a panel that leave room in the second cache for weights.
 enum { PANEL_BYTES = 512 << 10 };
@@ -114,7 +114,7 @@ void kernels_convolution_plan(kernels_convolution *c, int64_t threads) {
   }
   plan_borders(c);
   plan_strips(c, threads);
-  c->scratch = panel_numbers(c) * 2 * 2 + tile_list_bytes(scratch_tiles(c));
+  c->scratch = panel_numbers(c) * 2 * 2 + tile_list_bytes(c, scratch_tiles(c));
 }
 
 void kernels_convolution_offsets(const kernels_convolution *c, int32_t *offsets) {

@@ -3,6 +3,7 @@
 #include "Panel.h"
 
 #include "MatrixUnits.h"
+#include "Pieces.h"
 
 strip strip_at(const kernels_convolution *c, int64_t index) {
   if (c->strip_rows < c->made_height) {
@@ -31,25 +32,6 @@ static int64_t source_place(
   if (c->source_order == KERNELS_ROWS) return (sample * plane + pixel) * all + first;
   int64_t blocks = (all + LANES - 1) / LANES;
   return ((sample * blocks + first / LANES) * plane + pixel) * LANES;
-}
-
-/// The upper piece: the nearest BF16, the larger of two.
-INLINED words upper(floats value) { return ((words)value + 0x8000) & 0xFFFF0000; }
-
-INLINED halves packed(words value) { return __builtin_convertvector(value >> 16, halves); }
-
-/// Writes sixteen numbers, or the first of them, in two pieces.
-INLINED void put(floats value, uint16_t *place, int64_t piece_numbers, int64_t count) {
-  words high = upper(value);
-  // What is not a number may be lost above, and stays here.
-  halves above = packed(high), below = rounded(value - (floats)high);
-  if (count == LANES) {
-    *(unaligned_halves *)place = above;
-    *(unaligned_halves *)(place + piece_numbers) = below;
-  } else {
-    memcpy(place, &above, (size_t)count * 2);
-    memcpy(place + piece_numbers, &below, (size_t)count * 2);
-  }
 }
 
 /// The same sixteen channels of the pixels of a row, or fewer; those behind the last are zero.
@@ -97,8 +79,9 @@ static void fill_row(
 static void clear(
     const kernels_convolution *c, uint16_t *panel, int64_t pixel, int64_t count,
     int64_t piece_numbers) {
+  size_t bytes = (size_t)(count * c->distance) * 2;
   for (int piece = 0; piece < 2; piece++)
-    memset(panel + piece * piece_numbers + pixel * c->distance, 0, (size_t)(count * c->distance) * 2);
+    memset(panel + piece * piece_numbers + pixel * c->distance, 0, bytes);
 }
 
 /// One line of a panel, between its borders.
@@ -157,8 +140,16 @@ int64_t tile_count(const kernels_convolution *c, int64_t rows, int64_t samples) 
   return samples * tile_lines(c, rows) * ((line_pixels(c, rows) + TILE_ROWS - 1) / TILE_ROWS);
 }
 
-int64_t tile_list_bytes(int64_t count) {
-  return (2 * count + 17) / 16 * 64 + count * TILE_ROWS * (int64_t)sizeof(segment);
+/// The most segments of a tile: more than one only where rows of the result are one line with
+/// something between them.
+static int64_t most_segments(const kernels_convolution *c) {
+  if (tile_lines(c, 2) > 1 || c->pitch == c->made_width) return 1;
+  int64_t rows = TILE_ROWS / c->pitch + 2;
+  return rows < TILE_ROWS ? rows : TILE_ROWS;
+}
+
+int64_t tile_list_bytes(const kernels_convolution *c, int64_t count) {
+  return (2 * count + 17) / 16 * 64 + count * most_segments(c) * (int64_t)sizeof(segment);
 }
 
 tile_list tile_list_in(void *memory, int64_t count) {

@@ -44,7 +44,7 @@ typedef struct {
 int64_t tile_count(const kernels_convolution *convolution, int64_t rows, int64_t samples);
 
 /// Bytes that a list of so many tiles takes.
-int64_t tile_list_bytes(int64_t count);
+int64_t tile_list_bytes(const kernels_convolution *convolution, int64_t count);
 
 /// A list for so many tiles at most, in memory at a multiple of 64 bytes.
 tile_list tile_list_in(void *memory, int64_t count);

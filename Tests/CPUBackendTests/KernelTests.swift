@@ -181,27 +181,6 @@ struct KernelTests {
     try expectAgreement(maker.finish(all, last), seed: seed)
   }
 
-  @Test("Attention of any size, with masks that are repeated", arguments: 0..<10)
-  func attention(seed: Int) throws {
-    var maker = GraphMaker(seed: seed)
-    let (queries, keys, depth) = [
-      (5, 7, 8), (33, 130, 16), (16, 64, 32), (1, 65, 20), (150, 70, 12),
-    ][seed % 5]
-    let q = maker.input([3, queries, depth])
-    let k = maker.input([3, keys, depth])
-    let v = maker.input([3, keys, [10, 32, 56, 16, 6][seed % 5]])
-    let turned = maker.node("Transpose", [k], ["perm": .ints([0, 1, 3, 2])])
-    let scores = maker.node("MatMul", [q, turned])
-    var scaled = maker.node("Mul", [scores, maker.constant([2], [])])
-    let masks = [[queries, keys], [1, 1, 1, keys], [1, 3, queries, 1]]
-    if seed > 0 { scaled = maker.node("Add", [scaled, maker.weight(masks[seed % 3], scale: 3)]) }
-    let weights = maker.node("Softmax", [scaled], ["axis": .int(-1)])
-    let graph = maker.finish(maker.node("MatMul", [weights, v]))
-    let operations = try Compiler.compile(graph).graph.nodes.map(\.operation)
-    #expect(operations.contains("Attention"), "the pattern is not found: \(operations)")
-    try expectAgreement(graph, seed: seed)
-  }
-
   @Test("Two units share the work and change no bit", arguments: 0..<2)
   func units(kind: Int) throws {
     var maker = GraphMaker(seed: kind)

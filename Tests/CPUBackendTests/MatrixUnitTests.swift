@@ -107,8 +107,8 @@ struct MatrixUnitTests {
     }
   }
 
-  /// Each number is the sum of two of 8 significant bits, to 2⁻¹⁸ of it, and the product of the
-  /// two lower ones is left out: 3 × 2⁻¹⁸ of a product at most, besides the rounding of sums.
+  /// Each number is the sum of two of 8 significant bits, to 2^-18 of it, and the product of the
+  /// two lower ones is left out: 3 × 2^-18 of a product at most, besides the rounding of sums.
   @Test("How far sums may be off")
   func bound() throws {
     var random = Seeded(21)

@@ -121,6 +121,7 @@ int64_t kernels_responses_memory(const kernels_responses *responses);
 
 void kernels_responses_run(const kernels_responses *responses, float *memory, bool wide);
 
+#include "Attention.h"
 #include "Convolution.h"
 
 #endif

@@ -1,16 +1,8 @@
 import CKernels
 import Models
 
-/// softmax(Q·Kᵀ·scale + mask)·V in one pass over keys and values, without a table of all scores.
-///
-/// For a block of queries it goes over the keys block by block, keeps the largest score so far and
-/// the sums relative to it, and corrects both when a larger one comes (Milakov and Gimelshein,
-/// "Online normalizer calculation for softmax", 2018; Dao and others, "FlashAttention", 2022).
-/// Scores lie key by key and sums element by element, with the queries side by side: so both
-/// products are those of `kernels_product`, and all else is for sixteen queries at once.
-///
-/// Operands: queries, keys, values, a mask if there is one, output; FP32 in the plain layout.
-struct AttentionKernel: Kernel {
+/// The sizes of softmax(Q·Kᵀ·scale + mask)·V, for some heads.
+struct AttentionShape {
   /// Heads of all samples.
   let heads: Int
   let queries: Int
@@ -21,6 +13,24 @@ struct AttentionKernel: Kernel {
   let scale: Float
   /// Elements of the mask from one head, query and key to the next; nil for no mask.
   let mask: (heads: [Int], query: Int, key: Int)?
+}
+
+/// softmax(Q·Kᵀ·scale + mask)·V in one pass over keys and values, without a table of all scores.
+///
+/// For a block of queries it goes over the keys block by block, keeps the largest score so far and
+/// the sums relative to it, and corrects both when a larger one comes (Milakov and Gimelshein,
+/// "Online normalizer calculation for softmax", 2018; Dao and others, "FlashAttention", 2022).
+/// Scores lie key by key and sums element by element, with the queries side by side: so both
+/// products are those of `kernels_product`, and all else is for sixteen queries at once.
+///
+/// Operands: queries, keys, values, a mask if there is one, output; FP32 in the plain layout.
+struct AttentionKernel: Kernel {
+  let shape: AttentionShape
+
+  private var queries: Int { shape.queries }
+  private var keys: Int { shape.keys }
+  private var depth: Int { shape.depth }
+  private var valueDepth: Int { shape.valueDepth }
 
   /// Queries and keys of a block.
   private static let rows = 128
@@ -53,7 +63,7 @@ struct AttentionKernel: Kernel {
   ) throws(ModelError) {
     let floats = operands.map { $0.assumingMemoryBound(to: Float.self) }
     let blocks = (queries + Self.rows - 1) / Self.rows
-    let (work, counts) = (heads * blocks, counts)
+    let (work, counts) = (shape.heads * blocks, counts)
     OneDNN.parallel { thread, threads in
       withUnsafeTemporaryAllocation(
         byteCount: counts.reduce(0, +) * 4, alignment: 64
@@ -105,7 +115,7 @@ struct AttentionKernel: Kernel {
   ) {
     for lane in 0..<depth {
       let row = turned + lane * width
-      for query in 0..<count { row[query] = queries[query * depth + lane] * scale }
+      for query in 0..<count { row[query] = queries[query * depth + lane] * shape.scale }
       for query in count..<width { row[query] = 0 }
     }
   }
@@ -154,7 +164,7 @@ struct AttentionKernel: Kernel {
     _ values: UnsafePointer<Float>, _ head: Int, _ rows: Range<Int>, _ first: Int, _ count: Int,
     to scores: UnsafeMutablePointer<Float>
   ) {
-    guard let mask else { return }
+    guard let mask = shape.mask else { return }
     let start = values + mask.heads[head] + rows.lowerBound * mask.query + first * mask.key
     for key in 0..<count {
       let (line, column) = (scores + key * width, start + key * mask.key)

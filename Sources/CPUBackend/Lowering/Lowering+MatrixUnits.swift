@@ -5,20 +5,23 @@ import Models
 import Reference
 import Vocabulary
 
-/// Convolutions and products of FP32 with constant weights on matrix units; in BF16 oneDNN's kernels
-/// use these themselves.
+/// Convolutions and products of FP32 with constant weights on matrix units; in BF16 oneDNN's
+/// kernels use these themselves.
 ///
-/// Which nodes go there depends on channels and windows, never on the number of samples or rows: the
-/// same sample gets the same bits in every batch.
+/// Which nodes go there depends on channels and windows, never on the number of samples or rows:
+/// the same sample gets the same bits in every batch.
 extension Lowering {
   /// Channels below which tiles are mostly empty.
   private static let leastDepth = 16
   /// Outputs below which they are.
   private static let leastOutputs = 8
 
-  private var usesMatrixUnits: Bool {
-    model.families.contains(.matrixUnits) && Processor.hasMatrixUnits && stored == .float32
+  /// Whether there are matrix units that may be used.
+  var hasMatrixUnits: Bool {
+    model.families.contains(.matrixUnits) && Processor.hasMatrixUnits
   }
+
+  private var usesMatrixUnits: Bool { hasMatrixUnits && stored == .float32 }
 
   /// A convolution of pictures or lines; depthwise ones and those in small groups have other ways.
   mutating func lowerByMatrixUnits(

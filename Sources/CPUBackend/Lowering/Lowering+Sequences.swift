@@ -5,60 +5,6 @@ import Models
 import Vocabulary
 
 extension Lowering {
-  /// Attention in one pass, without the table of scores.
-  mutating func lowerAttention(_ node: Node) throws(ModelError) -> Bool {
-    guard node.domain == "stowage", let query = node.inputs[0], let key = node.inputs[1],
-      let value = node.inputs[2], let y = node.outputs[0]
-    else { return false }
-    let (q, k, v) = (try shape(query), try shape(key), try shape(value))
-    let rank = q.count
-    guard rank >= 2, k.count == rank, v.count == rank else { return false }
-    let batch = Array(q[..<(rank - 2)])
-    guard Array(k[..<(rank - 2)]) == batch, Array(v[..<(rank - 2)]) == batch,
-      k[rank - 2] > 0, k[rank - 1] == q[rank - 1], v[rank - 2] == k[rank - 2]
-    else { return false }
-    let added = node.inputs.count > 3 ? node.inputs[3] : nil
-    var mask: (heads: [Int], query: Int, key: Int)?
-    if let added {
-      guard let steps = try maskSteps(added, batch + [q[rank - 2], k[rank - 2]]) else {
-        return false
-      }
-      mask = steps
-    }
-    let kernel = AttentionKernel(
-      heads: batch.reduce(1, *), queries: q[rank - 2], keys: k[rank - 2], depth: q[rank - 1],
-      valueDepth: v[rank - 1], scale: node.float("scale", default: 1), mask: mask)
-    var operands: [Plan.Operand] = []
-    for id in [query, key, value] + (added.map { [$0] } ?? []) {
-      operands.append(try plainOperand(id))
-    }
-    operands.append(.buffer(try makeBuffer(y, .plain)))
-    steps.append(Plan.Step(kernel: kernel, operands: operands, writes: 1))
-    return true
-  }
-
-  /// How a mask is repeated over heads, queries and keys; nil where it does not fit them.
-  private func maskSteps(
-    _ id: ValueID, _ scores: [Int]
-  ) throws(ModelError) -> (heads: [Int], query: Int, key: Int)? {
-    let given = try shape(id)
-    guard given.count <= scores.count else { return nil }
-    let padded = [Int](repeating: 1, count: scores.count - given.count) + given
-    guard zip(padded, scores).allSatisfy({ $0 == 1 || $0 == $1 }) else { return nil }
-    var steps = Self.strides(of: padded)
-    for axis in padded.indices where padded[axis] == 1 { steps[axis] = 0 }
-    let batch = scores.count - 2
-    let heads = (0..<scores[..<batch].reduce(1, *)).map { head in
-      var (rest, offset) = (head, 0)
-      for axis in (0..<batch).reversed() {
-        offset += rest % scores[axis] * steps[axis]
-        rest /= scores[axis]
-      }
-      return offset
-    }
-    return (heads, steps[batch], steps[batch + 1])
-  }
-
   /// A value in the plain layout, or a constant as it is.
   mutating func plainOperand(_ id: ValueID) throws(ModelError) -> Plan.Operand {
     if let tensor = program.graph[id].constant {
