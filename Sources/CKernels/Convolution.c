@@ -3,7 +3,7 @@
 #include "Panel.h"
 #include "Vectors.h"
 
-// Tiles of 16 pixels by 16 outputs, two by two. Pixels are copied to a panel with a border of zeros:
+// Tiles of 16 pixels by 16 outputs, two by two. Pixels are copied to a panel, with zeros around:
 // there a window's numbers lie at the same distances from each pixel, so that tiles of all of them
 // are read in place, and nothing is copied for each window apart.
 

@@ -6,13 +6,22 @@
 #include "Vectors.h"
 
 INLINED floats least(floats a, floats b) {
+#ifdef ROUNDS_AT_ONCE
+  // Of two numbers that cannot be compared the second, as below.
+  return (floats)_mm512_min_ps((__m512)a, (__m512)b);
+#else
   integers isLess = a < b;
   return (floats)((isLess & (integers)a) | (~isLess & (integers)b));
+#endif
 }
 
 INLINED floats largest(floats a, floats b) {
+#ifdef ROUNDS_AT_ONCE
+  return (floats)_mm512_max_ps((__m512)a, (__m512)b);
+#else
   integers isMore = a > b;
   return (floats)((isMore & (integers)a) | (~isMore & (integers)b));
+#endif
 }
 
 /// e to the power x, to 2 units in the last place: 2 to a whole power, and a polynomial for what is

@@ -77,6 +77,10 @@ INLINED void store_some(floats value, void *base, int64_t index, int is_half, in
 }
 
 INLINED floats clamped(floats value) {
+#ifdef ROUNDS_AT_ONCE
+  return (floats)_mm512_max_ps(_mm512_setzero_ps(), (__m512)value);
+#else
   integers isBelow = value < 0;
   return (floats)(~isBelow & (integers)value);
+#endif
 }

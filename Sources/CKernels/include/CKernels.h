@@ -121,7 +121,12 @@ int64_t kernels_responses_memory(const kernels_responses *responses);
 
 void kernels_responses_run(const kernels_responses *responses, float *memory, bool wide);
 
+/// x × logistic(alpha × x) of BF16 numbers, in their place.
+void kernels_swish(uint16_t *numbers, int64_t count, float alpha);
+
 #include "Attention.h"
 #include "Convolution.h"
+#include "Depthwise.h"
+#include "Pointwise.h"
 
 #endif

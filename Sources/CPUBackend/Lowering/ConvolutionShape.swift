@@ -14,7 +14,7 @@ struct ConvolutionWay {
   /// The type of the weights, where it is another one.
   var weightType: ElementType?
   /// Whether the activation is a pass of its own: minimal filtering knows Relu alone, and saves
-  /// more than the pass costs.
+  /// more than the pass costs; and oneDNN takes longer for Swish in BF16 than a pass of our own.
   var activatesAfterwards = false
 }
 
@@ -93,7 +93,12 @@ struct ConvolutionShape {
     // A residual is added in place, so its type is that of the output.
     let left = post.addsToDestination ? type : outputType
     return layouts.map { source, destination in
-      ConvolutionWay(source: source, destination: destination, type: type, outputType: left)
+      var way = ConvolutionWay(
+        source: source, destination: destination, type: type, outputType: left)
+      way.activatesAfterwards =
+        destination == .channelsLast && left == .bfloat16 && post.isSwish
+        && Processor.hasMatrixUnits
+      return way
     } + exact
   }
 

@@ -44,6 +44,11 @@ extension PostOperations {
   }
 }
 
+extension PostOperations {
+  /// Whether Swish follows, and nothing else.
+  var isSwish: Bool { further.isEmpty && activation?.algorithm == dnnl_eltwise_swish }
+}
+
 extension Activation {
   /// oneDNN's form of an ONNX activation: functions to be applied one after the other.
   static func steps(_ name: String, alpha: Float = 0, beta: Float = 0) -> [Activation]? {

@@ -40,6 +40,8 @@ extension Lowering {
     if try lowerGroupedPointwise(node, shape, weights) { return true }
     if try lowerDepthwise(node, shape, weights) { return true }
     if try lowerByMatrixUnits(node, shape, weights) { return true }
+    if try lowerDepthwiseSideBySide(node, shape, weights) { return true }
+    if try lowerPointwiseSideBySide(node, shape, weights) { return true }
     guard let (primitive, way, samples) = try choose(shape, x, y) else { return false }
 
     let source = try value(x, way.source, way.type)
@@ -76,12 +78,22 @@ extension Lowering {
     }
     operands.append(.buffer(target))
     steps.append(Plan.Step(kernel: kernel, operands: operands, writes: 1))
-    if way.activatesAfterwards {
-      guard let form = descriptor(target), let after = Self.primitives(post.functions, form) else {
-        return false
-      }
-      append(after, from: target, to: target, form)
+    return !way.activatesAfterwards || activate(target, way, shape)
+  }
+
+  /// Appends what follows the sums as a pass of its own; false where oneDNN does not know it.
+  private mutating func activate(
+    _ target: Int, _ way: ConvolutionWay, _ shape: ConvolutionShape
+  ) -> Bool {
+    if way.type == .bfloat16, let swish = shape.post.activation {
+      let kernel = SwishKernel(count: shape.output.reduce(1, *), alpha: swish.alpha)
+      steps.append(
+        Plan.Step(kernel: kernel, operands: [.buffer(target), .buffer(target)], writes: 1))
+      return true
     }
+    guard let form = descriptor(target), let after = Self.primitives(shape.post.functions, form)
+    else { return false }
+    append(after, from: target, to: target, form)
     return true
   }
 
