@@ -29,7 +29,8 @@ struct MatrixUnitTests {
     let a = maker.node(
       "Conv", seed % 3 == 0 ? [x, w] : [x, w, maker.weight([outputs])],
       [
-        "group": .int(groups), "pads": .ints(pads), "strides": .ints([pick([1, 2]), pick([1, 2])]),
+        "group": .int(groups), "pads": .ints(pads),
+        "strides": .ints([pick([1, 2]), pick([1, 2])]),
         "dilations": .ints([pick([1, 2]), pick([1, 1, 2])]),
       ])
     // What a block of channels is filled with stays zero for those who read it.
