@@ -63,15 +63,17 @@ static void plan_borders(kernels_convolution *c) {
 static void plan_strips(kernels_convolution *c, int64_t threads) {
   int64_t bytes = panel_lines(c, c->made_height) * row_bytes(c) * 2;
   int64_t weights = kernels_convolution_weight_bytes(c) / c->groups;
+  // Weights that do not stay there are read again for each strip: the fewer the better.
+  int64_t most = weights > CACHED_WEIGHTS ? 2 * PANEL_BYTES : PANEL_BYTES;
   c->strip_rows = c->made_height;
   c->strip_samples = 1;
   c->ranges = 1;
-  if (bytes <= PANEL_BYTES && c->samples >= threads) {
-    c->strip_samples = least_of(PANEL_BYTES / bytes, up(c->samples, threads));
+  if (bytes <= most && c->samples >= threads) {
+    c->strip_samples = least_of(most / bytes, up(c->samples, threads));
     c->strips = up(c->samples, c->strip_samples);
     return;
   }
-  int64_t parts = up(bytes, PANEL_BYTES);
+  int64_t parts = up(bytes, most);
   if (parts * c->samples < threads) {
     // Weights that are larger than what they are multiplied with are better read once.
     if (weights > bytes && column_pairs(c) >= threads) c->ranges = threads;
@@ -215,6 +217,7 @@ static void fetch_ahead(
     const strip_work *work, block_product *block, int64_t bytes, int64_t part, int64_t parts) {
   bool is_alone = parts <= 2 || work->pixels_first;
   int64_t lines = is_alone ? (part == 0 ? bytes / 64 : 0) : up(bytes / 64, parts);
+  block->is_soon = is_alone;
   block->next_lines = up(lines, block->steps);
   block->next = block->weights
       + (is_alone ? OWN_DISTANCE : bytes + part * block->next_lines * block->steps * 64);

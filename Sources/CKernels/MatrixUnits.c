@@ -63,8 +63,10 @@ INLINED_MATRIX void product(const block_product *block, int rows, int columns, i
   const uint8_t *weights = block->weights, *next = block->next;
   for (int64_t step = 0; step < block->steps; step++) {
     int64_t offset = block->offsets[step];
-    for (int64_t line = 0; line < block->next_lines; line++, next += 64)
-      _mm_prefetch(next, _MM_HINT_T0);
+    for (int64_t line = 0; line < block->next_lines; line++, next += 64) {
+      if (block->is_soon) _mm_prefetch(next, _MM_HINT_T0);
+      else _mm_prefetch(next, _MM_HINT_T1);
+    }
     PIXELS(4, 0, 0);
     PIXELS(5, 1, 0);
     WEIGHTS(6, 0, 0);

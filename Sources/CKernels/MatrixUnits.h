@@ -24,6 +24,8 @@ typedef struct {
   /// What will be read soon, asked for along the way, and lines of the cache of it for each step.
   const uint8_t *next;
   int64_t next_lines;
+  /// Whether so soon that it should come into the first cache.
+  bool is_soon;
 } block_product;
 
 /// Makes the calling thread ready to multiply, and lets go of what that takes.
