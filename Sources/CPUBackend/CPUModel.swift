@@ -284,10 +284,12 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
           && plan.lifetimes[buffer].upperBound >= steps.upperBound
       }
       let arena = plan.arena(index..<index + 1).byteCount
+      // Samples that came here in different batches are laid together first.
+      let gathered = plan.valuesRead(from: steps).reduce(0) { $0 + plan.size($1) }
       return LayerFootprint(
         name: program.layers[index].name, weights: ByteCount(weights.byteCount(layer: index)),
         activations: ByteCount(live.reduce(0) { $0 + plan.size($1) }),
-        scratch: ByteCount(arena))
+        scratch: ByteCount(arena + gathered))
     }
   }
 }

@@ -238,6 +238,20 @@ extension Plan {
     return found
   }
 
+  /// The buffers of samples that some steps read and others before them made.
+  func valuesRead(from steps: Range<Int>) -> Set<Int> {
+    var found: Set<Int> = []
+    for step in self.steps[steps] {
+      for case .buffer(let buffer) in step.operands.dropLast(step.writes) {
+        let place = root(buffer)
+        if buffers[place].isBatched, lifetimes[place].lowerBound < steps.lowerBound {
+          found.insert(place)
+        }
+      }
+    }
+    return found
+  }
+
   /// Bytes of a buffer for all samples of the plan, rounded up to whole cache lines.
   func size(_ buffer: Int) -> Int {
     let entry = buffers[buffer]
