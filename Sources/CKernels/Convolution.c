@@ -116,7 +116,9 @@ void kernels_convolution_plan(kernels_convolution *c, int64_t threads) {
   }
   plan_borders(c);
   plan_strips(c, threads);
-  c->scratch = panel_numbers(c) * 2 * 2 + tile_list_bytes(c, scratch_tiles(c));
+  int64_t bytes = panel_numbers(c) * 2 * 2 + tile_list_bytes(c, scratch_tiles(c));
+  // The panel of the next thread, too, begins where a line of the cache does.
+  c->scratch = up(bytes, 64) * 64;
 }
 
 void kernels_convolution_offsets(const kernels_convolution *c, int32_t *offsets) {
