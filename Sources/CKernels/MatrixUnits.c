@@ -47,12 +47,48 @@ MATRIX void matrix_units_end(void) { _tile_release(); }
   if (column < columns) \
   _tile_loadd(tile, weights + (column * pieces + piece) * TILE_BYTES, TILE_DEPTH * 2)
 
-/// All sums of a step from what is in the tiles.
-INLINED_MATRIX void multiply(int rows, int columns) {
-  _tile_dpbf16ps(0, 4, 6);
-  if (columns > 1) _tile_dpbf16ps(1, 4, 7);
-  if (rows > 1) _tile_dpbf16ps(2, 5, 6);
-  if (rows > 1 && columns > 1) _tile_dpbf16ps(3, 5, 7);
+#define MULTIPLY(row, column) \
+  if (row < rows && column < columns) _tile_dpbf16ps(row * 2 + column, 4 + row, 6 + column)
+
+/// A step of one piece for each number.
+INLINED_MATRIX void add_rounded(
+    const block_product *block, const uint8_t *weights, int64_t offset, int rows, int columns) {
+  const int pieces = 1;
+  WEIGHTS(6, 0, 0);
+  PIXELS(4, 0, 0);
+  MULTIPLY(0, 0);
+  WEIGHTS(7, 1, 0);
+  MULTIPLY(0, 1);
+  PIXELS(5, 1, 0);
+  MULTIPLY(1, 0);
+  MULTIPLY(1, 1);
+}
+
+/// A step of two pieces for each number: lower by upper, upper by upper, upper by lower. In this
+/// order no tile is read twice, and each is read while products of others keep the unit busy.
+INLINED_MATRIX void add_split(
+    const block_product *block, const uint8_t *weights, int64_t offset, int rows, int columns) {
+  const int pieces = 2;
+  WEIGHTS(6, 0, 0);
+  PIXELS(4, 0, 1);
+  MULTIPLY(0, 0);
+  WEIGHTS(7, 1, 0);
+  MULTIPLY(0, 1);
+  PIXELS(5, 1, 1);
+  MULTIPLY(1, 0);
+  MULTIPLY(1, 1);
+  PIXELS(4, 0, 0);
+  MULTIPLY(0, 0);
+  MULTIPLY(0, 1);
+  PIXELS(5, 1, 0);
+  MULTIPLY(1, 0);
+  MULTIPLY(1, 1);
+  WEIGHTS(6, 0, 1);
+  MULTIPLY(0, 0);
+  MULTIPLY(1, 0);
+  WEIGHTS(7, 1, 1);
+  MULTIPLY(0, 1);
+  MULTIPLY(1, 1);
 }
 
 INLINED_MATRIX void product(const block_product *block, int rows, int columns, int pieces) {
@@ -67,21 +103,8 @@ INLINED_MATRIX void product(const block_product *block, int rows, int columns, i
       if (block->is_soon) _mm_prefetch(next, _MM_HINT_T0);
       else _mm_prefetch(next, _MM_HINT_T1);
     }
-    PIXELS(4, 0, 0);
-    PIXELS(5, 1, 0);
-    WEIGHTS(6, 0, 0);
-    WEIGHTS(7, 1, 0);
-    multiply(rows, columns);
-    if (pieces > 1) {
-      WEIGHTS(6, 0, 1);
-      WEIGHTS(7, 1, 1);
-      multiply(rows, columns);
-      PIXELS(4, 0, 1);
-      PIXELS(5, 1, 1);
-      WEIGHTS(6, 0, 0);
-      WEIGHTS(7, 1, 0);
-      multiply(rows, columns);
-    }
+    if (pieces > 1) add_split(block, weights, offset, rows, columns);
+    else add_rounded(block, weights, offset, rows, columns);
     weights += columns * pieces * TILE_BYTES;
   }
 }
