@@ -142,12 +142,17 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   private func run(
     _ layers: Range<Int>, samples: Range<Int>, _ workspace: CPUWorkspace, _ units: Int
   ) throws(ModelError) {
-    var first = samples.lowerBound
-    for part in Self.parts(samples.count) {
-      let plan = try plan(
-        samples: part, inputShapes: workspace.sampleShapes, units: units)
-      try workspace.run(plan, layers, first: first, of: samples)
-      first += part
+    for block in try blocks(layers, samples.count, workspace.sampleShapes, units) {
+      var first = samples.lowerBound
+      for part in Self.parts(samples.count, atMost: block.samples) {
+        let plan = try plan(
+          samples: part, inputShapes: workspace.sampleShapes, units: units)
+        try workspace.run(plan, block.layers, first: first, of: samples)
+        first += part
+      }
+      if block.layers != layers {
+        workspace.releaseInner(layers, before: block.layers.upperBound, samples: samples)
+      }
     }
   }
 
@@ -168,8 +173,16 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   }
 
   /// A number of samples as a sum of rungs of the ladder, largest first.
-  static func parts(_ samples: Int) -> [Int] {
-    (0..<Int.bitWidth - 1).reversed().map { 1 << $0 }.filter { samples & $0 != 0 }
+  ///
+  /// - Parameter most: A bound on each of them.
+  static func parts(_ samples: Int, atMost most: Int = .max) -> [Int] {
+    var (parts, rest) = ([Int](), samples)
+    while rest > 0 {
+      let bound = min(rest, most)
+      parts.append(1 << (Int.bitWidth - 1 - bound.leadingZeroBitCount))
+      rest -= parts[parts.count - 1]
+    }
+    return parts
   }
 
   /// - Parameters:
@@ -194,7 +207,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   }
 
   /// A plan for one sample and whatever number of units: plans for others differ in kernels alone.
-  private func planOfOne(inputShapes: [[Int]]) throws(ModelError) -> Plan {
+  func planOfOne(inputShapes: [[Int]]) throws(ModelError) -> Plan {
     let keys = unitCounts.map { Key(samples: 1, units: $0, inputShapes: inputShapes) }
     let known = plans.withLock { plans in keys.compactMap { plans[$0] }.first }
     if let known { return known }

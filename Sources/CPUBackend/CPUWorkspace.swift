@@ -13,8 +13,8 @@ final class CPUWorkspace: Workspace {
   private let model: CPUModel
   private let single: Plan
   private var borders: [Plan.Home: Border] = [:]
-  /// The last step that reads a value in one of its forms.
-  private let lastUses: [Plan.Home: Int]
+  /// The first step that writes a value in one of its forms and the last that reads it.
+  private let lives: [Plan.Home: ClosedRange<Int>]
   /// The first layer that each sample still has before it.
   private var progress: [Int]
 
@@ -37,12 +37,14 @@ final class CPUWorkspace: Workspace {
     samples = capacity
     self.sampleShapes = sampleShapes
     progress = Array(repeating: 0, count: capacity)
-    var lastUses: [Plan.Home: Int] = [:]
+    var lives: [Plan.Home: ClosedRange<Int>] = [:]
     for buffer in single.buffers.indices where single.buffers[buffer].alias == nil {
-      let home = single.buffers[buffer].home
-      lastUses[home] = max(lastUses[home] ?? -1, single.lifetimes[buffer].upperBound)
+      let (home, life) = (single.buffers[buffer].home, single.lifetimes[buffer])
+      let known = lives[home] ?? life
+      lives[home] =
+        min(known.lowerBound, life.lowerBound)...max(known.upperBound, life.upperBound)
     }
-    self.lastUses = lastUses
+    self.lives = lives
   }
 
   var byteCount: ByteCount {
@@ -101,7 +103,7 @@ final class CPUWorkspace: Workspace {
       progress[sample] = max(progress[sample], layer)
     }
     for (home, border) in borders {
-      let last = lastUses[home] ?? -1
+      let last = lives[home]?.upperBound ?? -1
       let kept = border.pieces.filter { piece in
         let readers = border.stride > 0 ? piece.samples : progress.indices
         return progress[readers.clamped(to: progress.indices)].contains { layer in
@@ -109,6 +111,19 @@ final class CPUWorkspace: Workspace {
         }
       }
       borders[home]?.pieces = kept
+    }
+  }
+
+  /// Lets go of what some layers made for some samples that all went through them, and what only
+  /// those up to `end` read.
+  func releaseInner(_ layers: Range<Int>, before end: Int, samples: Range<Int>) {
+    let first = single.layers[layers.lowerBound].lowerBound
+    let done = single.layers[end - 1].upperBound
+    for (home, border) in borders {
+      guard let life = lives[home], life.lowerBound >= first, life.upperBound < done else {
+        continue
+      }
+      borders[home]?.pieces = border.pieces.filter { !samples.contains($0.samples) }
     }
   }
 

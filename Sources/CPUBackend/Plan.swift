@@ -52,6 +52,8 @@ final class Plan: Sendable {
   /// The first step that writes a root buffer and the last that reads it.
   let lifetimes: [ClosedRange<Int>]
   private let arenas = Lock<[Range<Int>: ArenaPlan]>([:])
+  /// How runs of a plan for one sample are cut.
+  let blocks = Lock<[BlockKey: [CacheBlock]]>([:])
 
   init(
     samples: Int, buffers: [Buffer], steps: [Step], layers: [Range<Int>], inputs: [Int?],
@@ -116,114 +118,6 @@ struct WeightPointer: @unchecked Sendable {
   let address: UnsafeMutableRawPointer
 }
 
-/// Where the buffers and the scratch of some layers lie while these run: inside one arena, or
-/// beyond it because other layers read them too.
-struct ArenaPlan: Sendable {
-  /// Bytes of the arena.
-  private(set) var byteCount = 0
-  /// The first buffer that lies in the arena, and the offsets of it and those after it; -1 for
-  /// those that outlive the layers.
-  private var firstBuffer = 0
-  private var offsets: [Int] = []
-  /// Where the scratch of each step lies, from the first of the layers on.
-  private var scratch: [Int] = []
-  private var firstStep = 0
-
-  /// Plans the steps of consecutive layers, largest buffers first, each at the lowest place that is
-  /// free for its lifetime (greedy by size: Pisarchyk and Lee, 2020).
-  init(_ plan: Plan, layers: Range<Int>) {
-    guard let first = layers.first, let last = layers.last else { return }
-    let steps = plan.layers[first].lowerBound..<plan.layers[last].upperBound
-    var inner: [Int] = []
-    for index in plan.buffers.indices where plan.buffers[index].alias == nil {
-      let life = plan.lifetimes[index]
-      if life.lowerBound >= steps.lowerBound, life.upperBound < steps.upperBound {
-        inner.append(index)
-      }
-    }
-    firstBuffer = inner.first ?? 0
-    offsets = Array(repeating: -1, count: (inner.last ?? firstBuffer - 1) + 1 - firstBuffer)
-    let heirs = Self.heirs(plan, inner)
-    inner.sort { plan.size($0) > plan.size($1) }
-    var placed: [(range: Range<Int>, life: ClosedRange<Int>)] = []
-    for index in inner where heirs[index] == nil {
-      let family = inner.filter { Self.elder($0, heirs) == index }
-      let life = family.reduce(plan.lifetimes[index]) {
-        min(
-          $0.lowerBound, plan.lifetimes[$1].lowerBound)...max(
-            $0.upperBound, plan.lifetimes[$1].upperBound)
-      }
-      let offset = Self.lowestPlace(plan.size(index), life, placed)
-      placed.append((offset..<offset + plan.size(index), life))
-      for member in family { offsets[member - firstBuffer] = offset }
-      byteCount = max(byteCount, offset + plan.size(index))
-    }
-    placeScratch(of: plan, steps, among: placed)
-  }
-
-  /// The scratch of a step lies where no buffer is alive meanwhile: layers with large values and
-  /// those with much scratch are hardly ever the same.
-  private mutating func placeScratch(
-    of plan: Plan, _ steps: Range<Int>,
-    among placed: [(range: Range<Int>, life: ClosedRange<Int>)]
-  ) {
-    let page = 4096
-    firstStep = steps.lowerBound
-    scratch = steps.map { step in
-      let bytes = plan.steps[step].kernel.scratch
-      guard bytes > 0 else { return 0 }
-      let lowest = Self.lowestPlace(bytes + page - 1, step...step, placed)
-      let offset = (lowest + page - 1) & ~(page - 1)
-      byteCount = max(byteCount, (offset + bytes + 63) & ~63)
-      return offset
-    }
-  }
-
-  /// Where the scratch of a step begins in the arena.
-  func scratch(_ step: Int) -> Int { scratch[step - firstStep] }
-
-  /// Where a root buffer lies in the arena; nil for one that outlives the layers.
-  func offset(_ buffer: Int) -> Int? {
-    let place = buffer - firstBuffer
-    return offsets.indices.contains(place) && offsets[place] >= 0 ? offsets[place] : nil
-  }
-
-  /// For each buffer the one whose memory it takes over: dead by then, inside, and of its size.
-  private static func heirs(_ plan: Plan, _ inner: [Int]) -> [Int: Int] {
-    let inside = Set(inner)
-    var heirs: [Int: Int] = [:]
-    for index in inner {
-      guard let wish = plan.buffers[index].successorOf else { continue }
-      let elder = plan.root(wish)
-      guard inside.contains(elder), plan.size(elder) == plan.size(index),
-        plan.lifetimes[elder].upperBound == plan.lifetimes[index].lowerBound,
-        !heirs.values.contains(elder)
-      else { continue }
-      heirs[index] = elder
-    }
-    return heirs
-  }
-
-  private static func elder(_ index: Int, _ heirs: [Int: Int]) -> Int {
-    var place = index
-    while let next = heirs[place] { place = next }
-    return place
-  }
-
-  private static func lowestPlace(
-    _ size: Int, _ life: ClosedRange<Int>,
-    _ placed: [(range: Range<Int>, life: ClosedRange<Int>)]
-  ) -> Int {
-    var offset = 0
-    let busy = placed.filter { $0.life.overlaps(life) }.map(\.range)
-    for range in busy.sorted(by: { $0.lowerBound < $1.lowerBound }) {
-      if offset + size <= range.lowerBound { break }
-      offset = max(offset, range.upperBound)
-    }
-    return offset
-  }
-}
-
 extension Plan {
   /// What passes from layer to layer, and the bytes of a sample of it.
   var borders: [Home: Int] {
@@ -252,9 +146,11 @@ extension Plan {
     return found
   }
 
-  /// Bytes of a buffer for all samples of the plan, rounded up to whole cache lines.
-  func size(_ buffer: Int) -> Int {
-    let entry = buffers[buffer]
-    return (entry.byteCount * (entry.isBatched ? samples : 1) + 63) & ~63
+  /// Bytes of a buffer for all samples of the plan.
+  func byteCount(_ buffer: Int) -> Int {
+    buffers[buffer].byteCount * (buffers[buffer].isBatched ? samples : 1)
   }
+
+  /// The same, rounded up to whole cache lines.
+  func size(_ buffer: Int) -> Int { (byteCount(buffer) + 63) & ~63 }
 }

@@ -35,6 +35,16 @@ struct ConcatKernel: Kernel {
 
   var scratch: Int { 0 }
 
+  /// The inputs, where the output is one row of them.
+  var parts: [OperandPart] {
+    guard rows == 1 else { return [] }
+    var offset = 0
+    return runs.indices.map { input in
+      defer { offset += runs[input] }
+      return OperandPart(part: input, whole: runs.count, offset: offset)
+    }
+  }
+
   func run(
     _ operands: [UnsafeMutableRawPointer], scratchpad: UnsafeMutableRawPointer
   ) throws(ModelError) {
@@ -56,9 +66,10 @@ struct ConcatKernel: Kernel {
     var start = index * row
     for (input, run) in runs.enumerated() {
       let part = (start..<start + run).clamped(to: share)
-      if !part.isEmpty {
-        (operands[runs.count] + part.lowerBound).copyMemory(
-          from: operands[input] + index * run + (part.lowerBound - start), byteCount: part.count)
+      let (from, to) = (operands[input] + index * run, operands[runs.count] + start)
+      if !part.isEmpty, from != to {
+        let offset = part.lowerBound - start
+        (to + offset).copyMemory(from: from + offset, byteCount: part.count)
       }
       start += run
     }

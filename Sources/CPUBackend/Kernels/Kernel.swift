@@ -7,6 +7,10 @@ protocol Kernel: Sendable {
   /// Bytes that a run needs besides its operands.
   var scratch: Int { get }
 
+  /// Operands that the kernel would copy into others or out of them, and need not copy when they
+  /// lie there.
+  var parts: [OperandPart] { get }
+
   /// Makes what a run would make otherwise when it is the first, on as many units as a run will
   /// have.
   func prepare() throws(ModelError)
@@ -16,7 +20,19 @@ protocol Kernel: Sendable {
     throws(ModelError)
 }
 
+/// An operand whose elements are a part of those of another one, in the same order.
+struct OperandPart: Equatable {
+  /// Their places among the step's operands.
+  var part: Int
+  var whole: Int
+  /// Bytes of the whole before the part.
+  var offset: Int
+}
+
 extension Kernel {
+  /// None, for kernels that make something new.
+  var parts: [OperandPart] { [] }
+
   /// Nothing, for kernels that are ready once they are there.
   func prepare() throws(ModelError) {}
 }

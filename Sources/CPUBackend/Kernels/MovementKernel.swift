@@ -35,13 +35,18 @@ struct MovementKernel: Kernel {
 
   var scratch: Int { 0 }
 
+  /// The output, where the input has it in one piece.
+  var parts: [OperandPart] {
+    axes.isEmpty ? [OperandPart(part: 1, whole: 0, offset: start)] : []
+  }
+
   func run(
     _ operands: [UnsafeMutableRawPointer], scratchpad: UnsafeMutableRawPointer
   ) throws(ModelError) {
     let (source, target) = (operands[0] + start, operands[1])
     let inner = axes.last ?? (1, 0)
     let outer = axes.dropLast().reduce(1) { $0 * $1.size }
-    guard inner.size > 0 else { return }
+    guard inner.size > 0, !axes.isEmpty || source != target else { return }
     OneDNN.parallel { thread, threads in
       for row in outer * thread / threads..<outer * (thread + 1) / threads {
         var (rest, offset) = (row, 0)
