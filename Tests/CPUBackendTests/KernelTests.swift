@@ -51,6 +51,24 @@ struct KernelTests {
     try expectAgreement(maker.finish(float, long), seed: seed)
   }
 
+  @Test("Pools over groups of channels, whose windows reach beyond the picture", arguments: 0..<8)
+  func pools(seed: Int) throws {
+    var maker = GraphMaker(seed: seed)
+    let x = maker.input([16, 30, [61, 33, 9, 28][seed % 4]])
+    // A convolution brings the picture into groups; 24 channels leave the last one half empty.
+    let conv = maker.node("Conv", [x, maker.weight([seed < 4 ? 24 : 32, 16, 1, 1], scale: 0.3)])
+    let (kernel, stride) = ([[3, 3], [2, 5], [7, 7], [3, 2]][seed % 4], seed % 3 == 0 ? 2 : 1)
+    let pads = seed % 2 == 0 ? [1, 1, 1, 1] : [0, 1, 1, 0]
+    let attributes: [String: Attribute] = [
+      "kernel_shape": .ints(kernel), "strides": .ints([stride, stride]), "pads": .ints(pads),
+    ]
+    let largest = maker.node("MaxPool", [conv], attributes)
+    let mean = maker.node("AveragePool", [conv], attributes)
+    let all = maker.node(
+      "AveragePool", [conv], attributes.merging(["count_include_pad": .int(1)]) { $1 })
+    try expectAgreement(maker.finish(largest, mean, all), seed: seed)
+  }
+
   @Test("Slices, parts and repetitions", arguments: 0..<6)
   func movements(seed: Int) throws {
     var maker = GraphMaker(seed: seed)

@@ -85,7 +85,7 @@ typedef struct {
 
 void kernels_scale(const kernels_scaling *scaling, bool wide);
 
-/// The largest numbers of windows over pixels whose channels lie side by side.
+/// The largest numbers of windows over pixels whose channels lie side by side, or their averages.
 typedef struct {
   /// [height, width, channels].
   const void *source;
@@ -98,6 +98,8 @@ typedef struct {
   /// first; and columns from one window to the next.
   int64_t top, left, step;
   int is_half;
+  /// Whether averages are wanted, of the pixels that are there.
+  int averages;
 } kernels_pool;
 
 void kernels_pool_row(const kernels_pool *pool, bool wide);

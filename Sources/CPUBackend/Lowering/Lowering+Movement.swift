@@ -122,6 +122,7 @@ extension Lowering {
     let named = node.int("axis", default: 0)
     let axis = named < 0 ? named + input.count : named
     guard input.indices.contains(axis) else { return false }
+    if try lowerBlockedSplit(node, x, axis: axis) { return true }
     let strides = Self.strides(of: input)
     var start = 0
     for case let y? in node.outputs {
@@ -131,6 +132,34 @@ extension Lowering {
       start += try shape(y)[axis]
     }
     return node.outputs.allSatisfy { $0 != nil }
+  }
+
+  /// Groups of channels apart, which stay whole.
+  private mutating func lowerBlockedSplit(
+    _ node: Node, _ x: ValueID, axis: Int
+  ) throws(ModelError) -> Bool {
+    let source = try home(x)
+    let (input, type, layout) = forms[source]
+    let block = MemoryDescriptor.block
+    let outputs = node.outputs.compactMap { $0 }
+    guard layout == .blocked, axis == 1, outputs.count == node.outputs.count else { return false }
+    let shapes = try outputs.map { (y) throws(ModelError) in try shape(y) }
+    guard shapes.allSatisfy({ $0.count == input.count && $0[1] % block == 0 }) else {
+      return false
+    }
+    let plane = input[2...].reduce(block, *)
+    var start = 0
+    for (y, shape) in zip(outputs, shapes) {
+      let groups = shape[1] / block
+      let kernel = MovementKernel(
+        shape: [input[0], groups, plane], steps: [input[1] / block * plane, plane, 1],
+        start: start * plane, elementSize: type.byteSize)
+      let target = try makeBuffer(y, layout, type)
+      steps.append(
+        Plan.Step(kernel: kernel, operands: [.buffer(source), .buffer(target)], writes: 1))
+      start += groups
+    }
+    return true
   }
 
   /// A tensor repeated along axes of size 1.

@@ -28,7 +28,7 @@ extension Lowering {
         node.int("count_include_pad", default: 0) != 0
           ? dnnl_pooling_avg_include_padding : dnnl_pooling_avg_exclude_padding
       }
-    if try lowerLargest(node, source, output, window) { return true }
+    if try lowerOwnPool(node, source, output, window) { return true }
     guard let from = MemoryDescriptor(input, type, layout),
       let to = MemoryDescriptor(output, type, layout)
     else { return false }
@@ -44,24 +44,55 @@ extension Lowering {
     return true
   }
 
-  /// The largest numbers of windows where channels lie side by side, for which oneDNN takes several
-  /// times as long.
-  private mutating func lowerLargest(
+  /// What oneDNN takes several times as long for: the largest numbers of windows where channels lie
+  /// side by side, or of rows of many windows in groups of channels, and in these also averages of
+  /// windows that reach beyond the picture.
+  private mutating func lowerOwnPool(
     _ node: Node, _ source: Int, _ output: [Int], _ window: Window
   ) throws(ModelError) -> Bool {
     let (input, type, layout) = forms[source]
-    guard node.operation == "MaxPool", layout == .channelsLast, input.count == 4,
-      window.dilations == [1, 1], type == .bfloat16 || type == .float32, let y = node.outputs[0]
+    guard input.count == 4, window.dilations == [1, 1], let y = node.outputs[0],
+      type == .bfloat16 || type == .float32
     else { return false }
-    let kernel = LargestKernel(
-      samples: input[0], channels: input[1], input: (input[2], input[3]),
+    let takesLargest = node.operation == "MaxPool"
+    let block = MemoryDescriptor.block
+    let (pictures, channels): (Int, Int)
+    switch layout {
+    case .channelsLast where takesLargest: (pictures, channels) = (input[0], input[1])
+    case .blocked
+    where takesLargest ? output[3] >= 24 : averagesBeyond(node, input, output, window):
+      (pictures, channels) = (input[0] * ((input[1] + block - 1) / block), block)
+    default: return false
+    }
+    let kernel = PoolKernel(
+      pictures: pictures, channels: channels, input: (input[2], input[3]),
       output: (output[2], output[3]), window: (window.kernel[0], window.kernel[1]),
       steps: (window.strides[0], window.strides[1]), before: (window.before[0], window.before[1]),
-      isHalf: type == .bfloat16)
+      isHalf: type == .bfloat16, averages: !takesLargest)
     let target = try makeBuffer(y, layout, type)
     steps.append(
       Plan.Step(kernel: kernel, operands: [.buffer(source), .buffer(target)], writes: 1))
     return true
+  }
+
+  /// Whether windows of an average reach beyond the picture, each with a pixel of it, and what lies
+  /// there does not count.
+  private func averagesBeyond(
+    _ node: Node, _ input: [Int], _ output: [Int], _ window: Window
+  ) -> Bool {
+    guard node.operation == "AveragePool", node.int("count_include_pad", default: 0) == 0 else {
+      return false
+    }
+    let ends = (0..<2).map { axis in
+      (output[axis + 2] - 1) * window.strides[axis] - window.before[axis]
+    }
+    let hasPixels = (0..<2).allSatisfy { axis in
+      window.before[axis] < window.kernel[axis] && ends[axis] < input[axis + 2]
+    }
+    return hasPixels
+      && (0..<2).contains { axis in
+        window.before[axis] > 0 || ends[axis] + window.kernel[axis] > input[axis + 2]
+      }
   }
 
   /// Pools over whole planes that lie in one piece; oneDNN has a fast way for blocks alone.
