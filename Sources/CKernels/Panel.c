@@ -64,8 +64,7 @@ static void fill_row(
     const float *from = source + channel / LANES * block;
     uint16_t *to = panel + channel;
     for (int64_t pixel = 0; pixel < count; pixel++, from += next, to += c->distance) {
-      put(load(from, 0, 0), to, piece_numbers, LANES);
-      put(load(from, block, 0), to + LANES, piece_numbers, LANES);
+      put_line(load(from, 0, 0), load(from, block, 0), to, piece_numbers);
     }
   }
   for (; channel < c->depth; channel += LANES) {

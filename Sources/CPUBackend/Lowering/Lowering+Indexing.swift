@@ -94,10 +94,8 @@ extension Lowering {
     let outer = input[..<axis].reduce(1, *)
     let run = input[(axis + 1)...].reduce(kept.byteSize, *)
     let count = try shape(i).elementCount
-    let kernel: any Kernel =
-      kind == .int64
-      ? GatherKernel<Int64>(outer: outer, size: input[axis], run: run, count: count)
-      : GatherKernel<Int32>(outer: outer, size: input[axis], run: run, count: count)
+    let kernel = GatherKernel(
+      outer: outer, size: input[axis], run: run, count: count, isLong: kind == .int64)
     let table: Plan.Operand =
       program.graph[x].constant != nil
       ? try plainOperand(x) : .buffer(try value(x, .plain, kept))
