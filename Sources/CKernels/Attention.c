@@ -1,6 +1,7 @@
 #include "MatrixVectors.h"
 
 #include "CKernels.h"
+#include "Counts.h"
 #include "Functions.h"
 #include "MatrixUnits.h"
 #include "Operands.h"
@@ -56,7 +57,7 @@ static int64_t whole_lines(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 static int64_t column_pairs(const kernels_attention *a) { return steps_of(a->value_depth); }
 
 static int64_t parts_of_head(const kernels_attention *a) {
-  return (a->queries + PART_QUERIES - 1) / PART_QUERIES;
+  return up(a->queries, PART_QUERIES);
 }
 
 int64_t kernels_attention_parts(const kernels_attention *a) {

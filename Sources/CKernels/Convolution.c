@@ -1,3 +1,4 @@
+#include "Counts.h"
 #include "Finish.h"
 #include "MatrixUnits.h"
 #include "Panel.h"
@@ -15,12 +16,6 @@ enum { CACHED_WEIGHTS = 1 << 20 };
 
 /// Bytes from weights that are read to those of the same pair that are asked for.
 enum { OWN_DISTANCE = 8 << 10 };
-
-static int64_t up(int64_t count, int64_t size) { return (count + size - 1) / size; }
-
-static int64_t least_of(int64_t a, int64_t b) { return a < b ? a : b; }
-
-static int64_t most_of(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /// Tiles of outputs in a group.
 static int64_t column_tiles(const kernels_convolution *c) { return up(c->outputs, TILE_COLUMNS); }
@@ -52,8 +47,8 @@ static void plan_borders(kernels_convolution *c) {
   int64_t reach =
       (c->made_width - 1) * c->step_right + (c->window_width - 1) * c->gap_right + 1;
   int64_t taken = up(c->width, c->take_right);
-  int64_t after = most_of(reach - c->left - taken, 0);
-  int64_t shared = least_of(least_of(c->left, after), reach - c->made_width);
+  int64_t after = larger(reach - c->left - taken, 0);
+  int64_t shared = smaller(smaller(c->left, after), reach - c->made_width);
   c->pitch = reach - shared;
   // A run may reach into what follows it, whose weights are zero but which must be numbers.
   c->tail = shared + (c->runs ? up(TILE_DEPTH, c->distance) : 0);
@@ -69,7 +64,7 @@ static void plan_strips(kernels_convolution *c, int64_t threads) {
   c->strip_samples = 1;
   c->ranges = 1;
   if (bytes <= most && c->samples >= threads) {
-    c->strip_samples = least_of(most / bytes, up(c->samples, threads));
+    c->strip_samples = smaller(most / bytes, up(c->samples, threads));
     c->strips = up(c->samples, c->strip_samples);
     return;
   }
@@ -81,7 +76,7 @@ static void plan_strips(kernels_convolution *c, int64_t threads) {
   } else if (threads > 1) {
     parts = up(parts, threads) * threads;
   }
-  c->strip_rows = up(c->made_height, least_of(parts, c->made_height));
+  c->strip_rows = up(c->made_height, smaller(parts, c->made_height));
   c->strips = c->samples * up(c->made_height, c->strip_rows);
 }
 
@@ -179,7 +174,7 @@ void kernels_convolution_pack(
   int64_t tiles = column_tiles(c), tile_numbers = TILE_BYTES / 2;
   for (int64_t group = 0; group < c->groups; group++)
     for (int64_t tile = 0; tile < tiles; tile += 2) {
-      int64_t columns = least_of(tiles - tile, 2);
+      int64_t columns = smaller(tiles - tile, 2);
       for (int64_t step = 0; step < c->steps; step++)
         for (int64_t number = 0; number < TILE_DEPTH; number++) {
           int64_t from = weight_place(c, step, number, input_stride, pixel_stride);
@@ -232,14 +227,14 @@ static void fetch_ahead(
 static void multiply_pair(
     const strip_work *work, int64_t tile, int64_t pair, finished_block *waiting, float *sums) {
   const kernels_convolution *c = work->convolution;
-  int64_t all = column_tiles(c), columns = least_of(all - pair * 2, 2);
+  int64_t all = column_tiles(c), columns = smaller(all - pair * 2, 2);
   int64_t first = pair * 2 * TILE_COLUMNS, tile_bytes = c->steps * 2 * TILE_BYTES;
   block_product block = {
       .pixel_bytes = c->distance * c->step_right * 2, .piece_bytes = work->piece_bytes,
       .weights = (const uint8_t *)work->memory->weights
           + (work->group * all + pair * 2) * tile_bytes,
       .offsets = work->memory->offsets, .steps = c->steps,
-      .row_tiles = (int)least_of(work->tiles->count - tile, 2), .column_tiles = (int)columns,
+      .row_tiles = (int)smaller(work->tiles->count - tile, 2), .column_tiles = (int)columns,
       .pieces = 2};
   for (int row = 0; row < block.row_tiles; row++)
     block.pixels[row] = work->panel + (int64_t)work->tiles->start[tile + row] * c->distance * 2;

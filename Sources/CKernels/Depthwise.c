@@ -1,6 +1,7 @@
 #include "MatrixVectors.h"
 
 #include "CKernels.h"
+#include "Counts.h"
 #include "Functions.h"
 
 // Thirty-two channels of a pixel are one vector of pairs: shifted up, it holds the even channels in
@@ -8,10 +9,6 @@
 // Weights lie in the same order.
 
 enum { PAIRS = 2 * LANES, TOGETHER = 4, MOST_COLUMNS = 64, WIDEST = 7 };
-
-INLINED int64_t smaller(int64_t one, int64_t other) { return one < other ? one : other; }
-
-INLINED int64_t larger(int64_t one, int64_t other) { return one > other ? one : other; }
 
 bool kernels_depthwise_fits(const kernels_depthwise *d) {
   bool hasLoop = d->window_width == 3 || d->window_width == 5;
@@ -23,7 +20,7 @@ INLINED int64_t group_numbers(const kernels_depthwise *d) {
 }
 
 int64_t kernels_depthwise_weight_count(const kernels_depthwise *d) {
-  return (d->channels + PAIRS - 1) / PAIRS * group_numbers(d);
+  return up(d->channels, PAIRS) * group_numbers(d);
 }
 
 void kernels_depthwise_pack(
@@ -118,14 +115,14 @@ static void sum_some(const line *line, int64_t first, int64_t last, pairs *sums)
 INLINED void finish_as(
     const line *line, const pairs *sums, int64_t count, uint16_t *target, int kind, int follows) {
   const kernels_depthwise d = *line->depthwise;
-  float factor = d.functions[1].alpha, addend = d.functions[1].beta;
+  float factor = d.functions.each[1].alpha, addend = d.functions.each[1].beta;
   for (int64_t column = 0; column < count; column++, target += d.channels) {
     pairs x = sums[column];
     if (kind == KERNELS_RELU) x = (pairs){clamped(x.even), clamped(x.odd)};
     else if (kind >= 0)
       x = (pairs){
-          applied(&d.functions[0], (kernels_function_kind)kind, x.even),
-          applied(&d.functions[0], (kernels_function_kind)kind, x.odd)};
+          applied(&d.functions.each[0], (kernels_function_kind)kind, x.even),
+          applied(&d.functions.each[0], (kernels_function_kind)kind, x.odd)};
     if (follows) x = (pairs){x.even * factor + addend, x.odd * factor + addend};
     store_pairs(x, line, target);
   }
@@ -133,17 +130,17 @@ INLINED void finish_as(
 
 static void finish(const line *line, pairs *sums, int64_t count, uint16_t *target) {
   const kernels_depthwise *d = line->depthwise;
-  bool follows = d->function_count == 2 && d->functions[1].kind == KERNELS_LINE;
-  bool isOne = d->function_count == 1 + follows;
-  kernels_function_kind kind = d->functions[0].kind;
+  bool follows = d->functions.count == 2 && d->functions.each[1].kind == KERNELS_LINE;
+  bool isOne = d->functions.count == 1 + follows;
+  kernels_function_kind kind = d->functions.each[0].kind;
   if (isOne && kind == KERNELS_HARD_SWISH && follows)
     return finish_as(line, sums, count, target, KERNELS_HARD_SWISH, 1);
   if (isOne && kind == KERNELS_HARD_SWISH)
     return finish_as(line, sums, count, target, KERNELS_HARD_SWISH, 0);
-  if (isOne && !follows && kind == KERNELS_RELU && d->functions[0].alpha == 0)
+  if (isOne && !follows && kind == KERNELS_RELU && d->functions.each[0].alpha == 0)
     return finish_as(line, sums, count, target, KERNELS_RELU, 0);
-  for (int64_t each = 0; each < d->function_count; each++)
-    apply_function(&d->functions[each], (float *)sums, 2 * count, LANES);
+  for (int64_t each = 0; each < d->functions.count; each++)
+    apply_function(&d->functions.each[each], (float *)sums, 2 * count, LANES);
   finish_as(line, sums, count, target, -1, 0);
 }
 

@@ -22,25 +22,50 @@ typedef struct {
   bool is_blocked;
 } column;
 
-/// Sums and what is added to them, cut at zero or not, to their places.
-INLINED void store_column(const column *at, int adds, int clamps) {
+/// What a column's sums become last, besides a function of its kind: nothing else, or zero where
+/// they are below.
+enum { PLAIN = -1, CLAMPED = -2 };
+
+INLINED floats finished(const kernels_function *function, int kind, floats x) {
+  if (kind == PLAIN) return x;
+  return kind == CLAMPED ? clamped(x) : applied(function, (kernels_function_kind)kind, x);
+}
+
+/// Sums and what is added to them, as they become last, to their places.
+INLINED void store_column(const column *at, int adds, const kernels_function *function, int kind) {
   for (const segment *part = at->segments; part < at->end; part++) {
     const float *sums = at->sums + part->row * at->stride;
     int64_t place = at->first + part->place * at->distance;
     for (int64_t row = 0; row < part->count; row++, sums += at->stride, place += at->distance) {
       floats x = *(const floats *)sums + at->bias;
       if (adds) x += load(at->residual, place, 0);
-      store(clamps ? clamped(x) : x, at->target, place, 0, 0);
+      store(finished(function, kind, x), at->target, place, 0, 0);
     }
   }
 }
 
-static void store_whole(const column *at, bool clamps) {
-  if (at->residual && clamps) store_column(at, 1, 1);
-  else if (at->residual) store_column(at, 1, 0);
-  else if (clamps) store_column(at, 0, 1);
-  else store_column(at, 0, 0);
+#define EACH(kind) \
+  case kind: \
+    if (at->residual) store_column(at, 1, function, kind); \
+    else store_column(at, 0, function, kind); \
+    break;
+
+static void store_whole(const column *at, const kernels_function *function, int kind) {
+  switch (kind) {
+    EACH(PLAIN)
+    EACH(CLAMPED)
+    EACH(KERNELS_LINE)
+    EACH(KERNELS_CLIP)
+    EACH(KERNELS_RELU)
+    EACH(KERNELS_HARD_SWISH)
+    EACH(KERNELS_LOGISTIC)
+    EACH(KERNELS_SWISH)
+    EACH(KERNELS_GELU)
+    EACH(KERNELS_GELU_TANH)
+  }
 }
+
+#undef EACH
 
 /// A part of the sums with what is added to them.
 INLINED floats complete(const column *at, const float *sums, int64_t place) {
@@ -51,12 +76,12 @@ INLINED floats complete(const column *at, const float *sums, int64_t place) {
 }
 
 /// As above for fewer than sixteen outputs; blocks are filled with zeros.
-static void store_part(const column *at, bool clamps) {
+static void store_part(const column *at, const kernels_function *function, int kind) {
   for (const segment *part = at->segments; part < at->end; part++)
     for (int64_t row = 0; row < part->count; row++) {
       int64_t place = at->first + (part->place + row) * at->distance;
       floats x = complete(at, at->sums + (part->row + row) * at->stride, place);
-      if (clamps) x = clamped(x);
+      x = finished(function, kind, x);
       if (at->is_blocked) {
         for (int64_t lane = at->count; lane < LANES; lane++) x[lane] = 0;
         store(x, at->target, place, 0, 0);
@@ -66,7 +91,7 @@ static void store_part(const column *at, bool clamps) {
     }
 }
 
-/// Functions other than Relu, on the sums themselves.
+/// Functions that follow each other, on the sums themselves.
 static void apply(const kernels_convolution *c, column *at) {
   for (const segment *part = at->segments; part < at->end; part++)
     for (int64_t row = 0; row < part->count; row++) {
@@ -75,18 +100,20 @@ static void apply(const kernels_convolution *c, column *at) {
     }
   at->bias = (floats){0};
   at->residual = 0;
-  for (int64_t each = 0; each < c->function_count; each++)
+  for (int64_t each = 0; each < c->functions.count; each++)
     for (const segment *part = at->segments; part < at->end; part++)
       apply_function(
-          &c->functions[each], at->sums + part->row * at->stride, part->count, at->stride);
+          &c->functions.each[each], at->sums + part->row * at->stride, part->count, at->stride);
 }
 
 static void finish_column(const kernels_convolution *c, column *at) {
-  bool clamps = c->function_count == 1 && c->functions[0].kind == KERNELS_RELU
-      && c->functions[0].alpha == 0;
-  if (c->function_count > 0 && !clamps) apply(c, at);
-  if (at->count == LANES) store_whole(at, clamps);
-  else store_part(at, clamps);
+  const kernels_function *function = c->functions.each;
+  int kind = PLAIN;
+  if (c->functions.count > 1) apply(c, at);
+  else if (c->functions.count > 0)
+    kind = function->kind == KERNELS_RELU && function->alpha == 0 ? CLAMPED : (int)function->kind;
+  if (at->count == LANES) store_whole(at, function, kind);
+  else store_part(at, function, kind);
 }
 
 void finish_block(finished_block *block) {

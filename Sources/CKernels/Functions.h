@@ -83,7 +83,9 @@ INLINED floats normal_share(floats x) {
   sum = sum * t + 1.421413741f;
   sum = sum * t - 0.284496736f;
   sum = (sum * t + 0.254829592f) * t;
-  floats beyond = sum * exponential(-size * size) * 0.5f;
+  // Further down results would be denormal numbers, each of which takes a hundred times as long.
+  floats power = largest(-size * size, (floats){0} - 80.0f);
+  floats beyond = sum * exponential(power) * 0.5f;
   integers isBelow = x < 0;
   return (floats)((isBelow & (integers)beyond) | (~isBelow & (integers)(1.0f - beyond)));
 }

@@ -2,12 +2,13 @@
 
 #include "Panel.h"
 
+#include "Counts.h"
 #include "MatrixUnits.h"
 #include "Pieces.h"
 
 strip strip_at(const kernels_convolution *c, int64_t index) {
   if (c->strip_rows < c->made_height) {
-    int64_t each = (c->made_height + c->strip_rows - 1) / c->strip_rows;
+    int64_t each = up(c->made_height, c->strip_rows);
     int64_t row = index % each * c->strip_rows, left = c->made_height - row;
     return (strip){index / each, 1, row, left < c->strip_rows ? left : c->strip_rows};
   }
@@ -30,7 +31,7 @@ static int64_t source_place(
     const kernels_convolution *c, int64_t sample, int64_t group, int64_t pixel) {
   int64_t plane = c->height * c->width, all = c->groups * c->inputs, first = group * c->inputs;
   if (c->source_order == KERNELS_ROWS) return (sample * plane + pixel) * all + first;
-  int64_t blocks = (all + LANES - 1) / LANES;
+  int64_t blocks = up(all, LANES);
   return ((sample * blocks + first / LANES) * plane + pixel) * LANES;
 }
 
@@ -58,7 +59,7 @@ static void fill_row(
   int64_t next = c->take_right * (is_blocked ? LANES : c->groups * c->inputs);
   int64_t block = is_blocked ? c->height * c->width * LANES : LANES;
   // What blocks are filled with is zero already.
-  int64_t there = is_blocked ? (c->inputs + LANES - 1) / LANES * LANES : c->inputs;
+  int64_t there = is_blocked ? up(c->inputs, LANES) * LANES : c->inputs;
   int64_t channel = 0;
   for (; channel + 2 * LANES <= there; channel += 2 * LANES) {
     const float *from = source + channel / LANES * block;
@@ -88,7 +89,7 @@ static void fill_line(
     const kernels_convolution *c, int64_t sample, int64_t group, int64_t row, const float *source,
     uint16_t *to, int64_t piece_numbers) {
   if (row < 0 || row >= c->height) return clear(c, to, 0, c->pitch, piece_numbers);
-  int64_t taken = (c->width + c->take_right - 1) / c->take_right, room = c->pitch - c->left;
+  int64_t taken = up(c->width, c->take_right), room = c->pitch - c->left;
   int64_t count = taken < room ? taken : room;
   clear(c, to, 0, c->left, piece_numbers);
   clear(c, to, c->left + count, room - count, piece_numbers);
@@ -136,7 +137,7 @@ static int64_t line_pixels(const kernels_convolution *c, int64_t rows) {
 }
 
 int64_t tile_count(const kernels_convolution *c, int64_t rows, int64_t samples) {
-  return samples * tile_lines(c, rows) * ((line_pixels(c, rows) + TILE_ROWS - 1) / TILE_ROWS);
+  return samples * tile_lines(c, rows) * up(line_pixels(c, rows), TILE_ROWS);
 }
 
 /// The most segments of a tile: more than one only where rows of the result are one line with
@@ -160,7 +161,7 @@ tile_list tile_list_in(void *memory, int64_t count) {
 /// The place of the first pixel of a row of the result.
 static int64_t place_of(const kernels_convolution *c, int64_t sample, int64_t row) {
   int64_t plane = c->made_height * c->made_width;
-  int64_t blocks = (c->groups * c->outputs + LANES - 1) / LANES;
+  int64_t blocks = up(c->groups * c->outputs, LANES);
   return (c->target_order == KERNELS_BLOCKS ? sample * blocks : sample) * plane
       + row * c->made_width;
 }

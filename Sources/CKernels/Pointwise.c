@@ -1,6 +1,7 @@
 #include "MatrixVectors.h"
 
 #include "CKernels.h"
+#include "Counts.h"
 #include "Halves.h"
 #include "MatrixUnits.h"
 
@@ -15,12 +16,8 @@ enum {
   SUMS = BLOCK * PAIR,
 };
 
-INLINED int64_t parts(int64_t count, int64_t size) { return (count + size - 1) / size; }
-
-INLINED int64_t smaller(int64_t one, int64_t other) { return one < other ? one : other; }
-
 /// Numbers of a pixel, filled up to whole tiles.
-INLINED int64_t depth(int64_t inputs) { return parts(inputs, TILE_DEPTH) * TILE_DEPTH; }
+INLINED int64_t depth(int64_t inputs) { return up(inputs, TILE_DEPTH) * TILE_DEPTH; }
 
 /// Pixels of a strip: whole blocks.
 INLINED int64_t strip_pixels(int64_t inputs) {
@@ -29,11 +26,11 @@ INLINED int64_t strip_pixels(int64_t inputs) {
 }
 
 int64_t kernels_pointwise_weight_bytes(int64_t inputs, int64_t outputs) {
-  return parts(outputs, TILE_COLUMNS) * TILE_COLUMNS * depth(inputs) * 2;
+  return up(outputs, TILE_COLUMNS) * TILE_COLUMNS * depth(inputs) * 2;
 }
 
 int64_t kernels_pointwise_scratch(int64_t inputs) {
-  int64_t offsets = parts(parts(inputs, TILE_DEPTH) * 4, 64) * 64;
+  int64_t offsets = up(up(inputs, TILE_DEPTH) * 4, 64) * 64;
   return 2 * SUMS * 4 + offsets + strip_pixels(inputs) * depth(inputs) * 2;
 }
 
@@ -101,9 +98,9 @@ INLINED floats finished(
     x += count == LANES ? load(p->at.residual, place, way.is_half)
                         : load_some(p->at.residual, place, way.is_half, count);
   if (way.kind == KERNELS_RELU) x = clamped(x);
-  else if (way.kind == KERNELS_SWISH) x = roughly_swish(x, p->of.functions[0].alpha);
-  else if (way.kind >= 0) x = applied(&p->of.functions[0], (kernels_function_kind)way.kind, x);
-  if (way.follows) x = x * p->of.functions[1].alpha + p->of.functions[1].beta;
+  else if (way.kind == KERNELS_SWISH) x = roughly_swish(x, p->of.functions.each[0].alpha);
+  else if (way.kind >= 0) x = applied(&p->of.functions.each[0], (kernels_function_kind)way.kind, x);
+  if (way.follows) x = x * p->of.functions.each[1].alpha + p->of.functions.each[1].beta;
   return x;
 }
 
@@ -146,8 +143,8 @@ static void finish_slowly(const work *p, const sums_block *block) {
       *x += load_some(p->at.bias, output, 0, count);
       if (p->at.residual) *x += load_some(p->at.residual, place, p->of.target_is_half, count);
     }
-    for (int64_t each = 0; each < p->of.function_count; each++)
-      apply_function(&p->of.functions[each], sums, block->pixels, stride);
+    for (int64_t each = 0; each < p->of.functions.count; each++)
+      apply_function(&p->of.functions.each[each], sums, block->pixels, stride);
     for (int64_t row = 0; row < block->pixels; row++)
       keep(
           *(floats *)(sums + row * stride), p->at.target,
@@ -164,15 +161,15 @@ static void finish_slowly(const work *p, const sums_block *block) {
 /// The function whose loop is copied; -1 for none, -2 for what goes the slow way.
 static int kind_of(const work *p, bool follows) {
   if (!p->of.target_is_half || (follows && p->at.residual)) return -2;
-  if (p->of.function_count == 0) return -1;
-  if (p->of.function_count > 1 + follows) return -2;
-  kernels_function_kind kind = p->of.functions[0].kind;
-  return kind == KERNELS_RELU && p->of.functions[0].alpha != 0 ? -2 : (int)kind;
+  if (p->of.functions.count == 0) return -1;
+  if (p->of.functions.count > 1 + follows) return -2;
+  kernels_function_kind kind = p->of.functions.each[0].kind;
+  return kind == KERNELS_RELU && p->of.functions.each[0].alpha != 0 ? -2 : (int)kind;
 }
 
 static void finish(const work *p, sums_block *block) {
   if (!block->sums) return;
-  bool follows = p->of.function_count == 2 && p->of.functions[1].kind == KERNELS_LINE;
+  bool follows = p->of.functions.count == 2 && p->of.functions.each[1].kind == KERNELS_LINE;
   switch (kind_of(p, follows)) {
     case -1: AS(-1)
     case KERNELS_RELU: AS(KERNELS_RELU)
@@ -211,14 +208,14 @@ typedef struct {
 } share;
 
 INLINED int64_t bound(int64_t total, int64_t size, int64_t part, int64_t count) {
-  return smaller(total, parts(total, size) * part / count * size);
+  return smaller(total, up(total, size) * part / count * size);
 }
 
 INLINED share own_share(const work *p, int64_t thread, int64_t threads) {
-  int64_t blocks = parts(p->of.pixels, BLOCK), pairs = parts(p->of.outputs, PAIR);
+  int64_t blocks = up(p->of.pixels, BLOCK), pairs = up(p->of.outputs, PAIR);
   share whole = {0, p->of.pixels, 0, p->of.outputs};
   // The larger of the parts is what the others wait for.
-  if (parts(blocks, threads) * pairs <= parts(pairs, threads) * blocks) {
+  if (up(blocks, threads) * pairs <= up(pairs, threads) * blocks) {
     whole.pixel = bound(p->of.pixels, BLOCK, thread, threads);
     whole.last_pixel = bound(p->of.pixels, BLOCK, thread + 1, threads);
   } else {
@@ -237,7 +234,7 @@ typedef struct {
 /// All outputs of a share for a strip. Sums become numbers while the next ones are multiplied.
 static void run_strip(
     const work *p, const share *own, const strip *strip, const memory *memory) {
-  int64_t steps = parts(p->of.inputs, TILE_DEPTH), turn = 0;
+  int64_t steps = up(p->of.inputs, TILE_DEPTH), turn = 0;
   sums_block last = {0};
   block_product product = {
       .pixel_bytes = strip->pixel_bytes, .offsets = memory->offsets, .steps = steps, .pieces = 1};
@@ -265,10 +262,10 @@ void kernels_pointwise_run(
     int64_t threads, void *scratch) {
   const work whole = {*pointwise, *at}, *p = &whole;
   share own = own_share(p, thread, threads);
-  int64_t steps = parts(p->of.inputs, TILE_DEPTH), size = strip_pixels(p->of.inputs);
+  int64_t steps = up(p->of.inputs, TILE_DEPTH), size = strip_pixels(p->of.inputs);
   memory memory = {.sums = scratch};
   memory.offsets = (int32_t *)(memory.sums + 2 * SUMS);
-  memory.panel = (uint8_t *)memory.offsets + parts(steps * 4, 64) * 64;
+  memory.panel = (uint8_t *)memory.offsets + up(steps * 4, 64) * 64;
   for (int64_t step = 0; step < steps; step++) memory.offsets[step] = (int32_t)(step * 64);
   matrix_units_begin();
   for (int64_t pixel = own.pixel; pixel < own.last_pixel; pixel += size) {

@@ -1,9 +1,8 @@
 #include "CKernels.h"
+#include "Counts.h"
 #include "Vectors.h"
 
-INLINED int64_t smaller(int64_t one, int64_t other) { return one < other ? one : other; }
-
-INLINED floats larger(floats one, floats other) {
+INLINED floats largest(floats one, floats other) {
   integers isLarger = one > other;
   return (floats)((isLarger & (integers)one) | (~isLarger & (integers)other));
 }
@@ -31,7 +30,7 @@ INLINED void combine(
         floats next = count == LANES
                           ? load(pool->source, index + vector * distance, is_half)
                           : load_some(pool->source, index + vector * distance, is_half, count);
-        so_far[vector] = averages ? so_far[vector] + next : larger(next, so_far[vector]);
+        so_far[vector] = averages ? so_far[vector] + next : largest(next, so_far[vector]);
       }
     }
   float there = (float)((bottom - top) * (last - first));

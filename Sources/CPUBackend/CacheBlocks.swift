@@ -23,9 +23,9 @@ struct CacheTraffic: Sendable {
 /// Cuts a run into blocks so that what passes from layer to layer stays in the second cache.
 ///
 /// Fewer samples at a time keep large values of first layers there; more of them share one reading
-/// of the large weights of last layers (depth-first against breadth-first; blocking for caches: Lam,
-/// Rothberg and Wolf, 1991). The blocks whose bytes to and from memory are fewest are found by
-/// dynamic programming over layers and powers of two.
+/// of the large weights of last layers (blocking for caches: Lam, Rothberg and Wolf, 1991). The
+/// blocks whose bytes to and from memory are fewest are found by dynamic programming over layers
+/// and powers of two.
 struct CacheBlocking {
   /// Bytes of the second caches of all units.
   let cache: Int
@@ -94,7 +94,7 @@ struct CacheBlocking {
     return blocks
   }
 
-  /// All samples, and the powers of two below that are at least as many as asked for; largest first.
+  /// All samples, and the powers of two below that are as many as asked for; largest first.
   private static func sizes(_ samples: Int, least: Int) -> [Int] {
     let powers = sequence(first: 1) { $0 * 2 }.prefix { $0 < samples }
     return [samples] + powers.filter { $0 >= least }.reversed()

@@ -41,6 +41,12 @@ typedef struct {
   float alpha, beta;
 } kernels_function;
 
+/// Functions of one number, one after the other.
+typedef struct {
+  int64_t count;
+  kernels_function each[4];
+} kernels_functions;
+
 /// A convolution of pictures; a product of matrices is one of 1×1 over a picture of one column.
 typedef struct {
   int64_t samples, groups;
@@ -53,8 +59,7 @@ typedef struct {
   /// Rows and columns of zeros before the first ones.
   int64_t top, left;
   kernels_order source_order, target_order;
-  int64_t function_count;
-  kernels_function functions[4];
+  kernels_functions functions;
 
   // What `kernels_convolution_plan` adds.
 

@@ -13,8 +13,7 @@ typedef struct {
   int64_t step_down, step_right;
   /// Rows and columns of zeros before the first ones.
   int64_t top, left;
-  int64_t function_count;
-  kernels_function functions[4];
+  kernels_functions functions;
 } kernels_depthwise;
 
 /// Where the numbers of one sample lie.

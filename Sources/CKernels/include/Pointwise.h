@@ -10,8 +10,7 @@ typedef struct {
   int64_t pixels, inputs, outputs;
   /// Whether the target is BF16 instead of FP32.
   bool target_is_half;
-  int64_t function_count;
-  kernels_function functions[4];
+  kernels_functions functions;
 } kernels_pointwise;
 
 typedef struct {

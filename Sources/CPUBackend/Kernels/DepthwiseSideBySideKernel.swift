@@ -14,9 +14,8 @@ struct DepthwiseSideBySideKernel: Kernel {
   /// Prepares for a convolution with a channel in each group; nil where there is no loop for it.
   init?(_ shape: ConvolutionShape) {
     let (input, output, window) = (shape.input, shape.output, shape.window)
-    var told = kernels_convolution()
     guard shape.isDepthwise, input.count == 4, window.dilations == [1, 1],
-      !shape.post.addsToDestination, told.apply(shape.post.functions)
+      !shape.post.addsToDestination, let functions = kernels_functions(shape.post.functions)
     else { return nil }
     var depthwise = kernels_depthwise()
     depthwise.channels = Int64(input[1])
@@ -29,7 +28,7 @@ struct DepthwiseSideBySideKernel: Kernel {
       Int64(window.strides[0]), Int64(window.strides[1])
     )
     (depthwise.top, depthwise.left) = (Int64(window.before[0]), Int64(window.before[1]))
-    (depthwise.function_count, depthwise.functions) = (told.function_count, told.functions)
+    depthwise.functions = functions
     guard withUnsafePointer(to: depthwise, { kernels_depthwise_fits($0) }) else { return nil }
     (self.depthwise, samples) = (depthwise, input[0])
   }

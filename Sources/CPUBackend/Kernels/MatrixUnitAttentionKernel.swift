@@ -47,9 +47,7 @@ struct MatrixUnitAttentionKernel: Kernel {
       let memory = kernels_attention_memory(
         queries: operands[0], keys: operands[1], values: operands[2], mask: mask,
         mask_starts: starts.baseAddress, target: operands[operands.count - 1])
-      OneDNN.parallel { thread, team in
-        let count = min(team, threads)
-        guard thread < count else { return }
+      OneDNN.parallel(atMost: threads) { thread, count in
         withUnsafePointer(to: attention) { attention in
           withUnsafePointer(to: memory) { memory in
             kernels_attention_run(

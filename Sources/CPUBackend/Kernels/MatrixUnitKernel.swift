@@ -1,5 +1,4 @@
 import CKernels
-import COneDNN
 import Models
 
 /// A convolution or product of FP32 on matrix units, with bias, residual and activation.
@@ -62,9 +61,7 @@ struct MatrixUnitKernel: Kernel {
           ? UnsafePointer(operands[3].assumingMemoryBound(to: Float.self)) : nil,
         target: operands[operands.count - 1].assumingMemoryBound(to: Float.self),
         offsets: offsets)
-      OneDNN.parallel { thread, team in
-        let count = min(team, threads)
-        guard thread < count else { return }
+      OneDNN.parallel(atMost: threads) { thread, count in
         withUnsafePointer(to: convolution) { convolution in
           withUnsafePointer(to: memory) { memory in
             kernels_convolution_run(
@@ -75,41 +72,5 @@ struct MatrixUnitKernel: Kernel {
         }
       }
     }
-  }
-}
-
-extension kernels_convolution {
-  /// Lets functions of one number follow the sums; false where the kernel does not know them.
-  mutating func apply(_ functions: [Activation]) -> Bool {
-    let known = functions.compactMap(\.kernelFunction)
-    let room = MemoryLayout.size(ofValue: self.functions) / MemoryLayout<kernels_function>.stride
-    guard known.count == functions.count, known.count <= room else { return false }
-    function_count = Int64(known.count)
-    withUnsafeMutableBytes(of: &self.functions) { bytes in
-      for (place, function) in known.enumerated() {
-        bytes.storeBytes(
-          of: function, toByteOffset: place * MemoryLayout<kernels_function>.stride,
-          as: kernels_function.self)
-      }
-    }
-    return true
-  }
-}
-
-extension Activation {
-  fileprivate var kernelFunction: kernels_function? {
-    let kind: kernels_function_kind? =
-      switch algorithm {
-      case dnnl_eltwise_linear: KERNELS_LINE
-      case dnnl_eltwise_clip: KERNELS_CLIP
-      case dnnl_eltwise_relu: KERNELS_RELU
-      case dnnl_eltwise_hardswish: KERNELS_HARD_SWISH
-      case dnnl_eltwise_logistic: KERNELS_LOGISTIC
-      case dnnl_eltwise_swish: KERNELS_SWISH
-      case dnnl_eltwise_gelu_erf: KERNELS_GELU
-      case dnnl_eltwise_gelu_tanh: KERNELS_GELU_TANH
-      default: nil
-      }
-    return kind.map { kernels_function(kind: $0, alpha: alpha, beta: beta) }
   }
 }

@@ -21,14 +21,12 @@ struct PointwiseKernel: Kernel {
   init?(
     pixels: Int, inputs: Int, outputs: Int, functions: [Activation], isHalf: Bool, threads: Int
   ) {
-    var told = kernels_convolution()
-    guard told.apply(functions) else { return nil }
+    guard let known = kernels_functions(functions) else { return nil }
     var product = kernels_pointwise()
     (product.pixels, product.inputs, product.outputs) = (
       Int64(pixels), Int64(inputs), Int64(outputs)
     )
-    (product.function_count, product.functions) = (told.function_count, told.functions)
-    product.target_is_half = isHalf
+    (product.functions, product.target_is_half) = (known, isHalf)
     (self.product, self.threads) = (product, threads)
   }
 
@@ -58,9 +56,7 @@ struct PointwiseKernel: Kernel {
       bias: UnsafePointer(operands[2].assumingMemoryBound(to: Float.self)),
       residual: operands.count > 4 ? UnsafeRawPointer(operands[3]) : nil,
       target: operands[operands.count - 1])
-    OneDNN.parallel { thread, team in
-      let count = min(team, threads)
-      guard thread < count else { return }
+    OneDNN.parallel(atMost: threads) { thread, count in
       withUnsafePointer(to: product) { product in
         withUnsafePointer(to: memory) { memory in
           kernels_pointwise_run(

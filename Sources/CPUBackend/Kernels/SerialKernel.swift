@@ -9,6 +9,14 @@ struct SerialKernel: Kernel {
 
   var scratch: Int { kernel.scratch }
 
+  var parts: [OperandPart] { kernel.parts }
+
+  func prepare() throws(ModelError) {
+    OneDNN.use(units: 1)
+    defer { OneDNN.use(units: units) }
+    try kernel.prepare()
+  }
+
   func run(
     _ operands: [UnsafeMutableRawPointer], scratchpad: UnsafeMutableRawPointer
   ) throws(ModelError) {

@@ -31,14 +31,15 @@ extension Lowering {
       var convolution = described(shape)
     else { return false }
     let residual = node.inputs.count > 3 ? node.inputs[3] : nil
-    let isComplete = convolution.apply(shape.post.functions)
+    let functions = kernels_functions(shape.post.functions)
+    convolution.functions = functions ?? kernels_functions()
     let bias = node.inputs.count > 2 ? node.inputs[2] : nil
     let window = shape.window.kernel.reduce(1, *)
     let inputs = Int(convolution.inputs)
     let target = try append(
       convolution, x, residual, y, .blocked,
       weights: (weights, w, (output: inputs * window, input: window, pixel: 1)), bias: bias)
-    guard !isComplete else { return true }
+    guard functions == nil else { return true }
     guard let form = descriptor(target), let after = Self.primitives(shape.post.functions, form)
     else { return false }
     append(after, from: target, to: target, form)
@@ -62,7 +63,8 @@ extension Lowering {
     (convolution.window_height, convolution.window_width) = (1, 1)
     (convolution.step_down, convolution.step_right) = (1, 1)
     (convolution.gap_down, convolution.gap_right) = (1, 1)
-    guard convolution.apply(post.functions) else { return false }
+    guard let functions = kernels_functions(post.functions) else { return false }
+    convolution.functions = functions
     let strides =
       b.isTransposed
       ? (output: inner, input: 1, pixel: 1) : (output: 1, input: columns, pixel: 1)

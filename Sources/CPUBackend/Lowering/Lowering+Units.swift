@@ -27,10 +27,12 @@ extension Lowering {
     }
   }
 
-  /// About the nanoseconds that a core takes for a node: operations of what multiplies matrices at
-  /// 60 a nanosecond, and one for each element that others read or write.
+  /// About the nanoseconds that a core takes for a node: what multiplies matrices makes 30 products
+  /// a nanosecond, on matrix units 120 (small ones; large ones 200), and others read or write one
+  /// element.
   private func work(_ node: Node) -> Double {
     let made = elements(node.outputs)
+    let products = hasMatrixUnits ? 120.0 : 30.0
     switch node.operation {
     case "If", "Loop", "Scan": return .infinity
     case "Conv", "FusedConv", "ConvInteger", "QLinearConv", "ConvTranspose", "FusedConvTranspose":
@@ -39,13 +41,14 @@ extension Lowering {
       }
       let isTransposed = node.operation.hasSuffix("ConvTranspose")
       let each = isTransposed ? elements(node.inputs.prefix(1)) : made
-      return each + each * weights.dropFirst().reduce(1.0) { $0 * Double($1) } / 30
+      return each + each * weights.dropFirst().reduce(1.0) { $0 * Double($1) } / products
     case "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "MatMulInteger", "QLinearMatMul":
-      return made + made * Double(shapeOf(node, 0)?.last ?? 1) / 30
+      return made + made * Double(shapeOf(node, 0)?.last ?? 1) / products
     case "LSTM", "GRU", "RNN":
       let steps = Double(shapeOf(node, 0)?.prefix(2).reduce(1, *) ?? 1)
       return made + steps * elements(node.inputs[1...2]) / 10
-    case "Attention": return made + made * Double(shapeOf(node, 1)?.dropLast().last ?? 1) / 10
+    case "Attention":
+      return made + made * Double(shapeOf(node, 1)?.dropLast().last ?? 1) * 3 / products
     default: return made + elements(node.inputs[...])
     }
   }

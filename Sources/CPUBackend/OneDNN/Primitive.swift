@@ -65,6 +65,14 @@ enum OneDNN {
       }
     }
   }
+
+  /// The same on some threads of the team at most: as many as have scratch of their own.
+  static func parallel(atMost most: Int, _ body: (Int, Int) -> Void) {
+    parallel { thread, team in
+      let threads = min(team, most)
+      if thread < threads { body(thread, threads) }
+    }
+  }
 }
 
 /// What follows a convolution or product in the same kernel.
