@@ -55,7 +55,7 @@ struct CacheBlocking {
     _ layers: [CacheTraffic], first: Int, samples: Int, least: Int = 1
   ) -> [CacheBlock] {
     let sizes = Self.sizes(samples, least: least)
-    guard let most = sizes.first, sizes.count > 1, layers.count > 1 else {
+    guard sizes.count > 1, layers.count > 1 else {
       return [CacheBlock(layers: first..<first + layers.count, samples: samples)]
     }
     var costs = sizes.map { work(layers[0], $0, of: samples) }
@@ -85,7 +85,7 @@ struct CacheBlocking {
     var blocks: [CacheBlock] = []
     for (offset, pick) in picks.reversed().enumerated() {
       let layer = first + offset
-      if let last = blocks.indices.last, blocks[last].samples == min(sizes[pick], most) {
+      if let last = blocks.indices.last, blocks[last].samples == sizes[pick] {
         blocks[last].layers = blocks[last].layers.lowerBound..<layer + 1
       } else {
         blocks.append(CacheBlock(layers: layer..<layer + 1, samples: sizes[pick]))
