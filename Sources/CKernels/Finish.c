@@ -54,14 +54,7 @@ static void store_whole(const column *at, const kernels_function *function, int 
   switch (kind) {
     EACH(PLAIN)
     EACH(CLAMPED)
-    EACH(KERNELS_LINE)
-    EACH(KERNELS_CLIP)
-    EACH(KERNELS_RELU)
-    EACH(KERNELS_HARD_SWISH)
-    EACH(KERNELS_LOGISTIC)
-    EACH(KERNELS_SWISH)
-    EACH(KERNELS_GELU)
-    EACH(KERNELS_GELU_TANH)
+    EACH_FUNCTION(EACH)
   }
 }
 

@@ -105,6 +105,10 @@ INLINED floats applied(const kernels_function *function, kernels_function_kind k
   }
 }
 
+#define EACH_FUNCTION(of) \
+  of(KERNELS_LINE) of(KERNELS_CLIP) of(KERNELS_RELU) of(KERNELS_HARD_SWISH) \
+  of(KERNELS_LOGISTIC) of(KERNELS_SWISH) of(KERNELS_GELU) of(KERNELS_GELU_TANH)
+
 #define EACH(kind) \
   case kind: \
     for (int64_t row = 0; row < rows; row++, x += stride) \
@@ -115,14 +119,7 @@ INLINED floats applied(const kernels_function *function, kernels_function_kind k
 INLINED void apply_function(
     const kernels_function *function, float *x, int64_t rows, int64_t stride) {
   switch (function->kind) {
-    EACH(KERNELS_LINE)
-    EACH(KERNELS_CLIP)
-    EACH(KERNELS_RELU)
-    EACH(KERNELS_HARD_SWISH)
-    EACH(KERNELS_LOGISTIC)
-    EACH(KERNELS_SWISH)
-    EACH(KERNELS_GELU)
-    EACH(KERNELS_GELU_TANH)
+    EACH_FUNCTION(EACH)
   }
 }
 

@@ -50,33 +50,26 @@ MATRIX void matrix_units_end(void) { _tile_release(); }
 #define MULTIPLY(row, column) \
   if (row < rows && column < columns) _tile_dpbf16ps(row * 2 + column, 4 + row, 6 + column)
 
-/// A step of one piece for each number.
-INLINED_MATRIX void add_rounded(
-    const block_product *block, const uint8_t *weights, int64_t offset, int rows, int columns) {
-  const int pieces = 1;
+/// Adds the upper weights of a step times a piece of its pixels. Here and below no tile is read
+/// twice, and each is read while products of others keep the unit busy.
+INLINED_MATRIX void add_upper(
+    const block_product *block, const uint8_t *weights, int64_t offset, int rows, int columns,
+    int pieces, int piece) {
   WEIGHTS(6, 0, 0);
-  PIXELS(4, 0, 0);
+  PIXELS(4, 0, piece);
   MULTIPLY(0, 0);
   WEIGHTS(7, 1, 0);
   MULTIPLY(0, 1);
-  PIXELS(5, 1, 0);
+  PIXELS(5, 1, piece);
   MULTIPLY(1, 0);
   MULTIPLY(1, 1);
 }
 
-/// A step of two pieces for each number: lower by upper, upper by upper, upper by lower. In this
-/// order no tile is read twice, and each is read while products of others keep the unit busy.
-INLINED_MATRIX void add_split(
-    const block_product *block, const uint8_t *weights, int64_t offset, int rows, int columns) {
-  const int pieces = 2;
-  WEIGHTS(6, 0, 0);
-  PIXELS(4, 0, 1);
-  MULTIPLY(0, 0);
-  WEIGHTS(7, 1, 0);
-  MULTIPLY(0, 1);
-  PIXELS(5, 1, 1);
-  MULTIPLY(1, 0);
-  MULTIPLY(1, 1);
+/// After the lower pixels: adds the upper ones times the upper weights, which are in tiles, and the
+/// lower weights.
+INLINED_MATRIX void add_rest(
+    const block_product *block, const uint8_t *weights, int64_t offset, int rows, int columns,
+    int pieces) {
   PIXELS(4, 0, 0);
   MULTIPLY(0, 0);
   MULTIPLY(0, 1);
@@ -103,8 +96,8 @@ INLINED_MATRIX void product(const block_product *block, int rows, int columns, i
       if (block->is_soon) _mm_prefetch(next, _MM_HINT_T0);
       else _mm_prefetch(next, _MM_HINT_T1);
     }
-    if (pieces > 1) add_split(block, weights, offset, rows, columns);
-    else add_rounded(block, weights, offset, rows, columns);
+    add_upper(block, weights, offset, rows, columns, pieces, pieces - 1);
+    if (pieces > 1) add_rest(block, weights, offset, rows, columns, pieces);
     weights += columns * pieces * TILE_BYTES;
   }
 }

@@ -44,11 +44,7 @@ extension Plan {
     for step in self.steps[steps] {
       for case .buffer(let buffer) in step.operands { touched.insert(root(buffer)) }
     }
-    let living = buffers.indices.filter {
-      buffers[$0].alias == nil && buffers[$0].isBatched
-        && lifetimes[$0].lowerBound < steps.upperBound
-        && lifetimes[$0].upperBound >= steps.upperBound
-    }
+    let living = valuesAlive(after: steps).filter { buffers[$0].isBatched }
     return CacheTraffic(
       weights: weights, touched: touched.reduce(0) { $0 + buffers[$1].byteCount },
       border: living.reduce(0) { $0 + buffers[$1].byteCount }, kernels: steps.count)

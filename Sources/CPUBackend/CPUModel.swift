@@ -291,11 +291,7 @@ final class CPUModel: LoadedModel, @unchecked Sendable {
   func footprints(_ plan: Plan) -> [LayerFootprint] {
     program.layers.indices.map { index in
       let steps = plan.layers[index]
-      let live = plan.buffers.indices.filter { buffer in
-        plan.buffers[buffer].alias == nil
-          && plan.lifetimes[buffer].lowerBound < steps.upperBound
-          && plan.lifetimes[buffer].upperBound >= steps.upperBound
-      }
+      let live = plan.valuesAlive(after: steps)
       let arena = plan.arena(index..<index + 1).byteCount
       // Samples that came here in different batches are laid together first.
       let gathered = plan.valuesRead(from: steps).reduce(0) { $0 + plan.size($1) }

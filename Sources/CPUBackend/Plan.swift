@@ -146,6 +146,14 @@ extension Plan {
     return found
   }
 
+  /// The buffers that some steps or those before them made and later ones read.
+  func valuesAlive(after steps: Range<Int>) -> [Int] {
+    buffers.indices.filter {
+      buffers[$0].alias == nil && lifetimes[$0].lowerBound < steps.upperBound
+        && lifetimes[$0].upperBound >= steps.upperBound
+    }
+  }
+
   /// Bytes of a buffer for all samples of the plan.
   func byteCount(_ buffer: Int) -> Int {
     buffers[buffer].byteCount * (buffers[buffer].isBatched ? samples : 1)
