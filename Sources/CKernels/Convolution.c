@@ -29,8 +29,9 @@ static int64_t row_bytes(const kernels_convolution *c) { return c->pitch * c->di
 
 /// How a pixel's channels lie in a panel: so that the fewest steps are needed.
 static void plan_steps(kernels_convolution *c) {
-  int64_t block = c->source_order == KERNELS_BLOCKS ? LANES : 1;
-  int64_t close = up(c->inputs, block) * block, whole = up(c->inputs, TILE_DEPTH) * TILE_DEPTH;
+  bool is_blocked = c->source_order == KERNELS_BLOCKS;
+  int64_t close = is_blocked ? up(c->inputs, LANES) * LANES : c->inputs;
+  int64_t whole = up(c->inputs, TILE_DEPTH) * TILE_DEPTH;
   int64_t run = c->window_height * up(c->window_width * close, TILE_DEPTH);
   int64_t apart = c->window_height * c->window_width * (whole / TILE_DEPTH);
   bool is_better = run < apart || (run == apart && close < whole);
@@ -50,8 +51,10 @@ static void plan_borders(kernels_convolution *c) {
   int64_t after = larger(reach - c->left - taken, 0);
   int64_t shared = smaller(smaller(c->left, after), reach - c->made_width);
   c->pitch = reach - shared;
-  // A run may reach into what follows it, whose weights are zero but which must be numbers.
-  c->tail = shared + (c->runs ? up(TILE_DEPTH, c->distance) : 0);
+  // A run may reach beyond its window: there weights are zero, and so must pixels be, as another
+  // sample's might be no numbers.
+  int64_t run = c->window_width * c->depth, beyond = up(run, TILE_DEPTH) * TILE_DEPTH - run;
+  c->tail = shared + (c->runs ? up(beyond, c->distance) : 0);
 }
 
 /// Strips that leave every thread some work and whose panels stay in the cache.
@@ -81,14 +84,14 @@ static void plan_strips(kernels_convolution *c, int64_t threads) {
 }
 
 static int64_t panel_numbers(const kernels_convolution *c) {
-  int64_t pixels = panel_pixels(c, c->strip_rows) * c->strip_samples;
+  int64_t pixels = panel_pixels(c, c->strip_rows, c->strip_samples);
   // Tiles may reach beyond the last pixel, where nothing comes of it.
   int64_t beyond = TILE_ROWS * c->step_right * c->distance + TILE_DEPTH;
   return up(pixels * c->distance + beyond, 32) * 32;
 }
 
-static int64_t scratch_tiles(const kernels_convolution *c) {
-  return tile_count(c, c->strip_rows, c->strip_samples);
+static tile_limits limits(const kernels_convolution *c) {
+  return tile_limits_of(c, c->strip_rows, c->strip_samples);
 }
 
 void kernels_convolution_plan(kernels_convolution *c, int64_t threads) {
@@ -111,7 +114,7 @@ void kernels_convolution_plan(kernels_convolution *c, int64_t threads) {
   }
   plan_borders(c);
   plan_strips(c, threads);
-  int64_t bytes = panel_numbers(c) * 2 * 2 + tile_list_bytes(c, scratch_tiles(c));
+  int64_t bytes = panel_numbers(c) * 2 * 2 + tile_list_bytes(limits(c));
   // The panel of the next thread, too, begins where a line of the cache does.
   c->scratch = up(bytes, 64) * 64;
 }
@@ -273,7 +276,7 @@ void kernels_convolution_run(
   if (first >= last) return;
   int64_t numbers = panel_numbers(c);
   uint16_t *panel = scratch;
-  tile_list tiles = tile_list_in(panel + numbers * 2, scratch_tiles(c));
+  tile_list tiles = tile_list_in(panel + numbers * 2, limits(c));
   int64_t weights = kernels_convolution_weight_bytes(c) / c->groups;
   matrix_units_begin();
   for (int64_t part = first; part < last; part++) {

@@ -20,8 +20,15 @@ int64_t panel_lines(const kernels_convolution *c, int64_t rows) {
   return (rows - 1) * c->step_down + (c->window_height - 1) * c->gap_down + 1;
 }
 
-int64_t panel_pixels(const kernels_convolution *c, int64_t rows) {
-  return panel_lines(c, rows) * c->pitch + c->tail;
+/// Pixels of a panel from one sample to the next, a multiple of those from window to window, so that
+/// a tile may hold results of several samples.
+static int64_t sample_pixels(const kernels_convolution *c, int64_t rows) {
+  int64_t zeros = larger(c->tail - c->left, 0);
+  return up(panel_lines(c, rows) * c->pitch + zeros, c->step_right) * c->step_right;
+}
+
+int64_t panel_pixels(const kernels_convolution *c, int64_t rows, int64_t samples) {
+  return (samples - 1) * sample_pixels(c, rows) + panel_lines(c, rows) * c->pitch + c->tail;
 }
 
 // MARK: Filling
@@ -51,10 +58,25 @@ static void fill_some(
   }
 }
 
+/// Numbers that follow each other in the source as in the panel.
+static void fill_numbers(
+    const float *source, uint16_t *panel, int64_t count, int64_t piece_numbers) {
+  int64_t place = 0;
+  for (; place + 2 * LANES <= count; place += 2 * LANES)
+    put_line(load(source, place, 0), load(source, place + LANES, 0), panel + place, piece_numbers);
+  for (; place < count; place += LANES) {
+    int64_t left = smaller(count - place, LANES);
+    put(load_some(source, place, 0, left), panel + place, piece_numbers, left);
+  }
+}
+
 /// Pixels of one row: as many channels at a time as make a line of the cache.
 static void fill_row(
     const kernels_convolution *c, const float *source, uint16_t *panel, int64_t count,
     int64_t piece_numbers) {
+  bool is_line = c->source_order == KERNELS_ROWS && c->groups * c->inputs == c->depth;
+  if (is_line && c->depth == c->distance && c->take_right == 1)
+    return fill_numbers(source, panel, count * c->depth, piece_numbers);
   bool is_blocked = c->source_order == KERNELS_BLOCKS;
   int64_t next = c->take_right * (is_blocked ? LANES : c->groups * c->inputs);
   int64_t block = is_blocked ? c->height * c->width * LANES : LANES;
@@ -118,43 +140,43 @@ void panel_fill(
         fill_line(c, in, group, row, source, to, piece_numbers);
       }
     }
-    panel += lines * c->pitch * c->distance;
-    clear(c, panel, 0, c->tail, piece_numbers);
-    panel += c->tail * c->distance;
+    // The zeros before the next sample are the last of those behind this one.
+    int64_t filled = lines * c->pitch, between = sample_pixels(c, strip->rows) - filled;
+    bool is_last = sample == strip->samples - 1;
+    clear(c, panel, filled, is_last ? c->tail : between, piece_numbers);
+    panel += (filled + between) * c->distance;
   }
 }
 
 // MARK: Tiles
 
-/// Rows of windows that follow each other at one distance: all of them where windows are one pixel
-/// apart, when those between the rows are computed in vain.
-static int64_t tile_lines(const kernels_convolution *c, int64_t rows) {
-  return c->step_down == 1 && c->step_right == 1 ? 1 : rows;
+/// Rows of the result as they lie in a panel: those without anything between them are one.
+typedef struct {
+  int64_t rows, width;
+  /// Pixels from the first window of a row to that of the next.
+  int64_t distance;
+} window_rows;
+
+static window_rows window_rows_of(const kernels_convolution *c, int64_t rows) {
+  int64_t distance = c->step_down * c->pitch;
+  if (distance == c->made_width * c->step_right)
+    return (window_rows){.rows = 1, .width = rows * c->made_width, .distance = distance};
+  return (window_rows){.rows = rows, .width = c->made_width, .distance = distance};
 }
 
-static int64_t line_pixels(const kernels_convolution *c, int64_t rows) {
-  return tile_lines(c, rows) == 1 ? (rows - 1) * c->pitch + c->made_width : c->made_width;
+tile_limits tile_limits_of(const kernels_convolution *c, int64_t rows, int64_t samples) {
+  window_rows windows = window_rows_of(c, rows);
+  int64_t all = samples * windows.rows, tiles = all * up(windows.width, TILE_ROWS);
+  return (tile_limits){.tiles = tiles, .segments = tiles + all};
 }
 
-int64_t tile_count(const kernels_convolution *c, int64_t rows, int64_t samples) {
-  return samples * tile_lines(c, rows) * up(line_pixels(c, rows), TILE_ROWS);
+int64_t tile_list_bytes(tile_limits limits) {
+  return up(2 * limits.tiles + 1, 16) * 64 + limits.segments * (int64_t)sizeof(segment);
 }
 
-/// The most segments of a tile: more than one only where rows of the result are one line with
-/// something between them.
-static int64_t most_segments(const kernels_convolution *c) {
-  if (tile_lines(c, 2) > 1 || c->pitch == c->made_width) return 1;
-  int64_t rows = TILE_ROWS / c->pitch + 2;
-  return rows < TILE_ROWS ? rows : TILE_ROWS;
-}
-
-int64_t tile_list_bytes(const kernels_convolution *c, int64_t count) {
-  return (2 * count + 17) / 16 * 64 + count * most_segments(c) * (int64_t)sizeof(segment);
-}
-
-tile_list tile_list_in(void *memory, int64_t count) {
-  tile_list tiles = {.start = memory, .first = (int32_t *)memory + count};
-  tiles.segments = (segment *)((uint8_t *)memory + (2 * count + 17) / 16 * 64);
+tile_list tile_list_in(void *memory, tile_limits limits) {
+  tile_list tiles = {.start = memory, .first = (int32_t *)memory + limits.tiles};
+  tiles.segments = (segment *)((uint8_t *)memory + up(2 * limits.tiles + 1, 16) * 64);
   return tiles;
 }
 
@@ -166,60 +188,44 @@ static int64_t place_of(const kernels_convolution *c, int64_t sample, int64_t ro
       + row * c->made_width;
 }
 
-/// Appends the part of a row that lies in a tile.
-static void add_segment(
-    tile_list *tiles, int32_t *segments, int64_t tile, int64_t begin, int64_t end,
-    int64_t place) {
-  int64_t first = begin > tile ? begin : tile;
-  int64_t last = end < tile + TILE_ROWS ? end : tile + TILE_ROWS;
-  if (first >= last) return;
-  tiles->segments[(*segments)++] =
-      (segment){(int32_t)(first - tile), (int32_t)(last - first), place + first - begin};
+/// Results of a row, whose first window begins at `pixel`, that the last tile reaches.
+static int64_t reached(
+    const kernels_convolution *c, const tile_list *tiles, int64_t pixel, int64_t width) {
+  if (tiles->count == 0) return 0;
+  int64_t distance = pixel - tiles->start[tiles->count - 1];
+  if (distance % c->step_right != 0) return 0;
+  return smaller(larger(TILE_ROWS - distance / c->step_right, 0), width);
 }
 
-/// A line of windows that follow each other, in which rows of the result begin at equal distances.
-typedef struct {
-  /// The first pixel in the panel, and pixels of the line.
-  int64_t origin, length;
-  /// Pixels from row to row, and of a row.
-  int64_t distance, width;
-  /// The place of the first result.
-  int64_t place;
-} window_line;
-
-static void find_line(
-    const kernels_convolution *c, const window_line *line, tile_list *tiles, int32_t *segments) {
-  int64_t row = 0, place = line->place;
-  for (int64_t pixel = 0; pixel < line->length; pixel += TILE_ROWS) {
-    tiles->start[tiles->count] = (int32_t)(line->origin + pixel * c->step_right);
+/// Adds a row of the result: what the last tile reaches, then tiles that begin where one ends.
+/// These are the fewest that hold all rows, as for points on a line.
+static void add_row(
+    const kernels_convolution *c, int64_t pixel, int64_t width, int64_t place, tile_list *tiles,
+    int32_t *segments) {
+  int64_t done = reached(c, tiles, pixel, width);
+  if (done > 0) {
+    int64_t row = (pixel - tiles->start[tiles->count - 1]) / c->step_right;
+    tiles->segments[(*segments)++] = (segment){(int32_t)row, (int32_t)done, place};
+  }
+  for (; done < width; done += TILE_ROWS) {
+    tiles->start[tiles->count] = (int32_t)(pixel + done * c->step_right);
     tiles->first[tiles->count++] = *segments;
-    while (row + line->width <= pixel) {
-      row += line->distance;
-      place += line->width;
-    }
-    int64_t next = row, there = place;
-    for (; next < pixel + TILE_ROWS && next < line->length; next += line->distance) {
-      add_segment(tiles, segments, pixel, next, next + line->width, there);
-      there += line->width;
-    }
+    int64_t count = smaller(width - done, TILE_ROWS);
+    tiles->segments[(*segments)++] = (segment){0, (int32_t)count, place + done};
   }
 }
 
 void tiles_find(const kernels_convolution *c, const strip *strip, tile_list *tiles) {
   int32_t segments = 0;
   tiles->count = 0;
-  int64_t lines = tile_lines(c, strip->rows), length = line_pixels(c, strip->rows);
-  // Rows without anything between them are one.
-  bool is_one = lines > 1 || c->pitch == c->made_width;
-  window_line line = {
-      .length = length, .distance = is_one ? length : c->pitch,
-      .width = is_one ? length : c->made_width};
+  window_rows windows = window_rows_of(c, strip->rows);
   for (int64_t sample = 0; sample < strip->samples; sample++) {
-    line.place = place_of(c, strip->first_sample + sample, strip->first_row);
-    int64_t origin = sample * panel_pixels(c, strip->rows);
-    for (int64_t each = 0; each < lines; each++, line.place += c->made_width) {
-      line.origin = origin + each * c->step_down * c->pitch;
-      find_line(c, &line, tiles, &segments);
+    int64_t pixel = sample * sample_pixels(c, strip->rows);
+    int64_t place = place_of(c, strip->first_sample + sample, strip->first_row);
+    for (int64_t row = 0; row < windows.rows; row++) {
+      add_row(c, pixel, windows.width, place, tiles, &segments);
+      pixel += windows.distance;
+      place += windows.width;
     }
   }
   tiles->first[tiles->count] = segments;

@@ -15,8 +15,8 @@ strip strip_at(const kernels_convolution *convolution, int64_t index);
 /// Rows of a panel for so many rows of the result.
 int64_t panel_lines(const kernels_convolution *convolution, int64_t rows);
 
-/// Pixels of a panel for one sample of a strip.
-int64_t panel_pixels(const kernels_convolution *convolution, int64_t rows);
+/// Pixels of a panel for so many rows of so many samples.
+int64_t panel_pixels(const kernels_convolution *convolution, int64_t rows, int64_t samples);
 
 /// Copies the pixels of a strip, one group of their channels, between borders of zeros.
 void panel_fill(
@@ -40,13 +40,18 @@ typedef struct {
   segment *segments;
 } tile_list;
 
-/// Tiles of a strip of so many rows of so many samples.
-int64_t tile_count(const kernels_convolution *convolution, int64_t rows, int64_t samples);
+/// The most that a list holds.
+typedef struct {
+  int64_t tiles, segments;
+} tile_limits;
 
-/// Bytes that a list of so many tiles takes.
-int64_t tile_list_bytes(const kernels_convolution *convolution, int64_t count);
+/// Those of strips of so many rows of so many samples.
+tile_limits tile_limits_of(const kernels_convolution *convolution, int64_t rows, int64_t samples);
 
-/// A list for so many tiles at most, in memory at a multiple of 64 bytes.
-tile_list tile_list_in(void *memory, int64_t count);
+/// Bytes of a list.
+int64_t tile_list_bytes(tile_limits limits);
+
+/// A list in memory at a multiple of 64 bytes.
+tile_list tile_list_in(void *memory, tile_limits limits);
 
 void tiles_find(const kernels_convolution *convolution, const strip *strip, tile_list *tiles);

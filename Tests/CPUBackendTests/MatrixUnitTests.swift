@@ -48,6 +48,38 @@ struct MatrixUnitTests {
     try expectAgreement(maker.finish(maker.node("Relu", [a])), seed: seed)
   }
 
+  /// Pictures and lines so small that results of several samples lie in one tile.
+  @Test("Samples share tiles", arguments: 0..<24)
+  func shared(seed: Int) throws {
+    var maker = GraphMaker(seed: seed)
+    let inputs = [16, 17, 24, 40][seed % 4]
+    let step = 1 + seed / 4 % 2
+    let (sizes, window) =
+      seed % 3 == 0 ? ([1 + seed % 5, 2 + seed % 4], [3, 3]) : ([1 + seed % 7], [3])
+    let x = maker.input([inputs] + sizes)
+    let a = maker.node(
+      "Conv", [x, maker.weight([20, inputs] + window, scale: 0.1), maker.weight([20])],
+      [
+        "pads": .ints(Array(repeating: 1 + seed / 8 % 2, count: 2 * window.count)),
+        "strides": .ints(Array(repeating: step, count: window.count)),
+      ])
+    try expectAgreement(maker.finish(maker.node("Relu", [a])), seed: seed)
+  }
+
+  /// What spectra of sound are made with.
+  @Test("Long windows of one channel", arguments: 0..<6)
+  func longWindows(seed: Int) throws {
+    var maker = GraphMaker(seed: seed)
+    let (length, window) = (300 + 17 * seed, [64, 70, 100, 128, 200, 256][seed])
+    let x = maker.input(seed % 2 == 0 ? [1, length] : [1, 3, length])
+    let a = maker.node(
+      "Conv", [x, maker.weight([18, 1] + (seed % 2 == 0 ? [window] : [2, window]), scale: 0.1)],
+      seed % 2 == 0
+        ? ["pads": .ints([seed, 2 * seed]), "strides": .ints([1 + 9 * seed])]
+        : ["pads": .ints([1, seed, 0, 3]), "strides": .ints([1, 1 + seed])])
+    try expectAgreement(maker.finish(a), seed: seed)
+  }
+
   /// Every function that the kernel knows, with and without a residual, and one it does not know.
   @Test("What follows the sums", arguments: 0..<20)
   func functions(seed: Int) throws {
@@ -134,19 +166,21 @@ struct MatrixUnitTests {
     }
   }
 
-  @Test("What is not a number stays so, and in its sample", arguments: [0x7FC0_0000, 0xFFFF_FFFF])
-  func notNumbers(bits: UInt32) throws {
+  @Test(
+    "What is not a number stays so, and in its sample", arguments: [0x7FC0_0000, 0xFFFF_FFFF],
+    [[5, 5], [1, 4], [2, 1]])
+  func notNumbers(bits: UInt32, sizes: [Int]) throws {
     var maker = GraphMaker(seed: 2)
-    let x = maker.input([24, 5, 5])
+    let x = maker.input([17] + sizes)
     let pads: [String: Attribute] = ["pads": .ints([1, 1, 1, 1])]
-    let graph = maker.finish(maker.node("Conv", [x, maker.weight([16, 24, 3, 3])], pads))
+    let graph = maker.finish(maker.node("Conv", [x, maker.weight([16, 17, 3, 3])], pads))
     var random = Seeded(2)
     let inputs = random.inputs(of: graph, samples: 3)
     let clean = elements(try runOnCPU(graph, inputs, parts: [3])[0])
     inputs[0].storage.base.storeBytes(
-      of: bits, toByteOffset: (24 * 25 + 7) * 4, as: UInt32.self)
+      of: bits, toByteOffset: 17 * sizes[0] * sizes[1] * 4, as: UInt32.self)
     let answer = elements(try runOnCPU(graph, inputs, parts: [3])[0])
-    let each = 16 * 25
+    let each = 16 * sizes[0] * sizes[1]
     #expect(answer[..<each] == clean[..<each] && answer[(2 * each)...] == clean[(2 * each)...])
     #expect(answer[each..<2 * each].contains { $0.isNaN })
   }
