@@ -26,15 +26,37 @@ extension Lowering {
         line.enumerated().allSatisfy { $1.count == 1 && $1[0].place == $0 }
       })
     else { return false }
+    let rows = ResizeKernel.Line(taps[taps.count - 2])
+    let columns = ResizeKernel.Line(taps[taps.count - 1])
+    let (_, type, layout) = try resizable(x, moves: rows.picks && columns.picks)
+    let source = try value(x, layout, type)
+    let target = try makeBuffer(y, layout, type)
+    let block = MemoryDescriptor.block
+    let side =
+      switch layout {
+      case .plain: 1
+      case .blocked: block
+      case .channelsLast: input[1]
+      }
+    let channels = layout == .blocked ? (input[1] + block - 1) / block * block : input[1]
     let kernel = ResizeKernel(
-      planes: input.dropLast(2).reduce(1, *), height: input[input.count - 2],
-      width: input[input.count - 1], rows: ResizeKernel.Line(taps[taps.count - 2]),
-      columns: ResizeKernel.Line(taps[taps.count - 1]))
-    let source = try value(x, .plain)
-    let target = try makeBuffer(y, .plain)
+      planes: input.dropLast(2).reduce(1, *) / input[1] * channels / side,
+      height: input[input.count - 2], width: input[input.count - 1], rows: rows, columns: columns,
+      pixelBytes: side * type.byteSize)
     steps.append(
       Plan.Step(kernel: kernel, operands: [.buffer(source), .buffer(target)], writes: 1))
     return true
+  }
+
+  /// The form in which an image is resized: its own where pixels are only moved, or where groups of
+  /// channels of FP32 lie side by side.
+  private mutating func resizable(
+    _ x: ValueID, moves: Bool
+  ) throws(ModelError) -> (shape: [Int], type: ElementType, layout: Layout) {
+    let form = try forms[home(x)]
+    if form.shape.count == 4, form.layout == .blocked, form.type == .float32 { return form }
+    if form.shape.count == 4, form.layout != .plain, moves { return form }
+    return (form.shape, .float32, .plain)
   }
 
   /// Sums, means and extremes along neighbouring axes.

@@ -108,9 +108,10 @@ extension Lowering {
     return made
   }
 
-  /// Whether windows of one channel are long enough for tiles. Pictures of three channels stay with
-  /// oneDNN although 7×7 windows of them take 0.65 to 0.85 of the time here: 1.35 to 1.8 of it when
-  /// others keep the matrix unit busy.
+  /// Whether windows of one channel are long enough for tiles.
+  ///
+  /// Pictures of three channels stay with oneDNN although 7×7 windows of them take 0.65 to 0.85 of
+  /// the time here: 1.35 to 1.8 of it when others keep the matrix unit busy.
   private func fillsTiles(_ shape: ConvolutionShape) -> Bool {
     shape.input[1] == 1 && shape.window.dilations.last == 1
       && (shape.window.kernel.last ?? 0) >= Self.leastWindow

@@ -60,12 +60,30 @@ extension Lowering {
     // What is kept in two types is joined in the graph's.
     let kept = found.first?.type ?? wanted
     let type = found.allSatisfy { $0.type == kept } ? kept : wanted
+    if try lowerHalfGroups(ids, found, type, axis: axis, y) { return true }
     let layout = Self.jointLayout(found, axis: axis)
     let sources = try ids.map { (id) throws(ModelError) in try value(id, layout, type) }
     let kernel = ConcatKernel(
       shapes: sources.map { forms[$0].shape }, axis: axis, layout: layout,
       elementSize: type.byteSize)
     let target = try makeBuffer(y, layout, type)
+    steps.append(
+      Plan.Step(
+        kernel: kernel, operands: (sources + [target]).map { .buffer($0) }, writes: 1))
+    return true
+  }
+
+  /// Pictures whose groups of channels come apart in the middle and nowhere else.
+  private mutating func lowerHalfGroups(
+    _ ids: [ValueID], _ found: [(shape: [Int], type: ElementType, layout: Layout)],
+    _ type: ElementType, axis: Int, _ y: ValueID
+  ) throws(ModelError) -> Bool {
+    guard axis == 1, found.allSatisfy({ $0.layout == .blocked && $0.type == type }),
+      Self.jointLayout(found, axis: axis) == .plain,
+      let kernel = HalfGroupConcatKernel(shapes: found.map(\.shape), elementSize: type.byteSize)
+    else { return false }
+    let sources = try ids.map { (id) throws(ModelError) in try home(id) }
+    let target = try makeBuffer(y, .blocked, type)
     steps.append(
       Plan.Step(
         kernel: kernel, operands: (sources + [target]).map { .buffer($0) }, writes: 1))
