@@ -20,8 +20,8 @@ int64_t panel_lines(const kernels_convolution *c, int64_t rows) {
   return (rows - 1) * c->step_down + (c->window_height - 1) * c->gap_down + 1;
 }
 
-/// Pixels of a panel from one sample to the next, a multiple of those from window to window, so that
-/// a tile may hold results of several samples.
+/// Pixels of a panel from one sample to the next, a multiple of those from window to window, so
+/// that a tile may hold results of several samples.
 static int64_t sample_pixels(const kernels_convolution *c, int64_t rows) {
   int64_t zeros = larger(c->tail - c->left, 0);
   return up(panel_lines(c, rows) * c->pitch + zeros, c->step_right) * c->step_right;

@@ -77,9 +77,11 @@ private struct Arena: @unchecked Sendable {
   /// Addresses got from the operating system, and how many bytes of each may be used so far.
   private var regions: [(base: UnsafeMutableRawPointer, byteCount: Int, open: Int)] = []
   /// Addresses that nobody has taken.
-  private var free = RangeSet<Int>()
+  private var free = AddressRanges()
   /// Whole huge pages that hold no memory, all of them free.
-  private var absent = RangeSet<Int>()
+  private var absent = AddressRanges()
+  /// Bytes of all regions that may be used so far.
+  private var openBytes = 0
   private(set) var usedBytes = 0
   private(set) var peakBytes = 0
   var most = Int.max
@@ -87,16 +89,13 @@ private struct Arena: @unchecked Sendable {
 
   init(_ frames: PageFrames) { self.frames = frames }
 
-  var idleBytes: Int {
-    let open = regions.reduce(0) { $0 + $1.open }
-    return open - absent.ranges.reduce(0) { $0 + $1.count } - usedBytes
-  }
+  var idleBytes: Int { openBytes - absent.count - usedBytes }
 
   mutating func take(_ bytes: Int) -> UnsafeMutableRawPointer? {
-    guard let start = fitting(bytes) ?? open(bytes),
+    guard let start = free.lowest(bytes) ?? open(bytes),
       let base = UnsafeMutableRawPointer(bitPattern: start)
     else { return nil }
-    free.remove(contentsOf: start..<start + bytes)
+    free.remove(start..<start + bytes)
     fill(start..<start + bytes)
     usedBytes += bytes
     peakBytes = max(peakBytes, usedBytes)
@@ -108,7 +107,7 @@ private struct Arena: @unchecked Sendable {
   mutating func give(_ base: UnsafeMutableRawPointer, _ bytes: Int) {
     AddressSanitizer.forbid(base, bytes)
     let start = Int(bitPattern: base)
-    free.insert(contentsOf: start..<start + bytes)
+    free.insert(start..<start + bytes)
     usedBytes -= bytes
     shrink()
   }
@@ -116,18 +115,15 @@ private struct Arena: @unchecked Sendable {
   /// Has memory in the huge pages of a range: left by others where there is some, otherwise fresh
   /// when it is touched.
   private mutating func fill(_ range: Range<Int>) {
+    guard !absent.isEmpty else { return }
     let huge = Self.hugePage
     let pages = range.lowerBound & ~(huge - 1)..<(range.upperBound + huge - 1) & ~(huge - 1)
-    for part in absent.intersection(RangeSet(pages)).ranges {
+    for part in absent.parts(of: pages) {
       for page in stride(from: part.lowerBound, to: part.upperBound, by: huge) {
         if let frame = UnsafeMutableRawPointer(bitPattern: page) { frames.give(to: frame) }
       }
     }
-    absent.remove(contentsOf: pages)
-  }
-
-  private func fitting(_ bytes: Int) -> Int? {
-    free.ranges.first { $0.count >= bytes }?.lowerBound
+    absent.remove(pages)
   }
 
   /// Opens more addresses; returns where so many bytes are free now.
@@ -141,9 +137,10 @@ private struct Arena: @unchecked Sendable {
     let more = (bytes - tail + Self.hugePage - 1) & ~(Self.hugePage - 1)
     guard mprotect(base + regions[last].open, more, PROT_READ | PROT_WRITE) == 0 else { return nil }
     regions[last].open += more
-    free.insert(contentsOf: end..<end + more)
-    absent.insert(contentsOf: end..<end + more)
-    return fitting(bytes)
+    openBytes += more
+    free.insert(end..<end + more)
+    absent.insert(end..<end + more)
+    return free.lowest(bytes)
   }
 
   /// Gets addresses without memory: as many as the machine could ever back, or fewer where a limit
@@ -178,13 +175,13 @@ private struct Arena: @unchecked Sendable {
       let lower = (range.lowerBound + huge - 1) & ~(huge - 1)
       let upper = range.upperBound & ~(huge - 1)
       guard lower < upper else { continue }
-      for part in RangeSet(lower..<upper).subtracting(absent).ranges.reversed() {
+      for part in absent.gaps(in: lower..<upper).reversed() {
         let bytes = min(part.count, (surplus + huge - 1) & ~(huge - 1))
         let start = part.upperBound - bytes
         for page in stride(from: start, to: part.upperBound, by: huge) {
           if let frame = UnsafeMutableRawPointer(bitPattern: page) { frames.keep(frame) }
         }
-        absent.insert(contentsOf: start..<part.upperBound)
+        absent.insert(start..<part.upperBound)
         surplus -= bytes
         if surplus <= 0 { return }
       }

@@ -129,6 +129,7 @@ void kernels_swish(uint16_t *numbers, int64_t count, float alpha);
 #include "Attention.h"
 #include "Convolution.h"
 #include "Depthwise.h"
+#include "Elements.h"
 #include "Pointwise.h"
 
 #endif

@@ -65,8 +65,8 @@ typedef struct {
 
   /// Distances of rows and columns that a panel takes from the source.
   int64_t take_down, take_right;
-  /// Numbers of a pixel in a panel and from one to the next, pixels of a row of it, and zeros behind
-  /// a sample.
+  /// Numbers of a pixel in a panel and from one to the next, pixels of a row of it, and zeros
+  /// behind a sample.
   int64_t depth, distance, pitch, tail;
   /// Whether a row of the window is read in one go, or pixel by pixel.
   bool runs;

@@ -18,6 +18,36 @@ extension kernels_functions {
   }
 }
 
+extension kernels_elements {
+  /// A function of one number; nil where the kernel does not know it.
+  init?(_ function: Activation) {
+    self.init()
+    if let known = function.kernelFunction {
+      (kind, self.function) = (KERNELS_APPLY, known)
+      return
+    }
+    switch function.algorithm {
+    case dnnl_eltwise_tanh: kind = KERNELS_TANH
+    case dnnl_eltwise_sqrt: kind = KERNELS_SQUARE_ROOT
+    case dnnl_eltwise_abs: kind = KERNELS_ABSOLUTE
+    case dnnl_eltwise_square: kind = KERNELS_SQUARE
+    default: return nil
+    }
+  }
+
+  /// Arithmetic of two numbers; nil where the kernel does not know it.
+  init?(_ algorithm: dnnl_alg_kind_t) {
+    self.init()
+    switch algorithm {
+    case dnnl_binary_add: kind = KERNELS_ADD
+    case dnnl_binary_sub: kind = KERNELS_SUBTRACT
+    case dnnl_binary_mul: kind = KERNELS_MULTIPLY
+    case dnnl_binary_div: kind = KERNELS_DIVIDE
+    default: return nil
+    }
+  }
+}
+
 extension Activation {
   fileprivate var kernelFunction: kernels_function? {
     let kind: kernels_function_kind? =

@@ -34,7 +34,7 @@ struct ResizeKernel: Kernel {
   let width: Int
   let rows: Line
   let columns: Line
-  /// What lies side by side for each pixel. Sums are made of one number of FP32, or of sixteen.
+  /// What lies side by side for each pixel; sums are made of one number of FP32, or of sixteen.
   let pixelBytes: Int
 
   var scratch: Int { 0 }

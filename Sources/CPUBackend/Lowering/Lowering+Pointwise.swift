@@ -1,3 +1,4 @@
+import CKernels
 import COneDNN
 import Glibc
 import Models
@@ -52,6 +53,7 @@ extension Lowering {
       source = try value(x, .plain, forms[source].type)
     }
     let (_, type, layout) = forms[source]
+    if try lowerFew(functions.map { kernels_elements($0) }, [source], y) { return true }
     guard let form = descriptor(source), let primitives = Self.primitives(functions, form) else {
       return false
     }
@@ -59,6 +61,32 @@ extension Lowering {
     append(primitives, from: source, to: target, form)
     return true
   }
+
+  /// What is computed number by number where there are few of them in a sample, all but the first
+  /// function in place; false where the kernel does not know them all.
+  private mutating func lowerFew(
+    _ each: [kernels_elements?], _ sources: [Int], _ y: ValueID
+  ) throws(ModelError) -> Bool {
+    let (shape, type, layout) = forms[sources[0]]
+    let known = each.compactMap { $0 }
+    guard known.count == each.count, !known.isEmpty, type == .float32,
+      shape.elementCount / (model.isBatched[y.index] ? samples : 1) <= Self.fewElements
+    else { return false }
+    let padded = layout == .plain ? nil : MemoryDescriptor(shape, type, layout)?.byteCount
+    let count = padded.map { $0 / 4 } ?? shape.elementCount
+    let target = try makeBuffer(y, layout, type, successorOf: sources[0])
+    for (place, elements) in known.enumerated() {
+      let read = place == 0 ? sources : [target]
+      steps.append(
+        Plan.Step(
+          kernel: ElementsKernel(elements: elements, count: count),
+          operands: (read + [target]).map { .buffer($0) }, writes: 1))
+    }
+    return true
+  }
+
+  /// Numbers of a sample that one thread goes through sooner than oneDNN finds its kernel.
+  private static let fewElements = 4096
 
   /// Functions of one number as primitives; nil where oneDNN has none for the type.
   static func primitives(_ functions: [Activation], _ form: MemoryDescriptor) -> [Primitive]? {
@@ -136,6 +164,11 @@ extension Lowering {
     else { return false }
     let otherForm = Form(layout: otherLayout, type: type)
     guard let operand = try secondOperand(second, padded, other, otherForm) else { return false }
+    if isWhole, algorithm != dnnl_binary_div || layout == .plain, case .buffer(let other) = operand,
+      try lowerFew([kernels_elements(algorithm)], [source, other], y)
+    {
+      return true
+    }
     let buffer = try makeBuffer(y, layout, type, successorOf: source)
     append(
       primitive,
