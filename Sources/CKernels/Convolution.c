@@ -2,6 +2,7 @@
 #include "Finish.h"
 #include "MatrixUnits.h"
 #include "Panel.h"
+#include "Planes.h"
 #include "Vectors.h"
 
 // Tiles of 16 pixels by 16 outputs, two by two. Pixels are copied to a panel, with zeros around:
@@ -31,6 +32,7 @@ static int64_t row_bytes(const kernels_convolution *c) { return c->pitch * c->di
 static void plan_steps(kernels_convolution *c) {
   bool is_blocked = c->source_order == KERNELS_BLOCKS;
   int64_t close = is_blocked ? up(c->inputs, LANES) * LANES : c->inputs;
+  if (c->source_order == KERNELS_PLANES) close = plane_depth(c->inputs);
   int64_t whole = up(c->inputs, TILE_DEPTH) * TILE_DEPTH;
   int64_t run = c->window_height * up(c->window_width * close, TILE_DEPTH);
   int64_t apart = c->window_height * c->window_width * (whole / TILE_DEPTH);

@@ -5,6 +5,7 @@
 #include "Counts.h"
 #include "MatrixUnits.h"
 #include "Pieces.h"
+#include "Planes.h"
 
 strip strip_at(const kernels_convolution *c, int64_t index) {
   if (c->strip_rows < c->made_height) {
@@ -38,6 +39,7 @@ static int64_t source_place(
     const kernels_convolution *c, int64_t sample, int64_t group, int64_t pixel) {
   int64_t plane = c->height * c->width, all = c->groups * c->inputs, first = group * c->inputs;
   if (c->source_order == KERNELS_ROWS) return (sample * plane + pixel) * all + first;
+  if (c->source_order == KERNELS_PLANES) return sample * all * plane + pixel;
   int64_t blocks = up(all, LANES);
   return ((sample * blocks + first / LANES) * plane + pixel) * LANES;
 }
@@ -77,6 +79,9 @@ static void fill_row(
   bool is_line = c->source_order == KERNELS_ROWS && c->groups * c->inputs == c->depth;
   if (is_line && c->depth == c->distance && c->take_right == 1)
     return fill_numbers(source, panel, count * c->depth, piece_numbers);
+  if (c->source_order == KERNELS_PLANES)
+    return fill_from_planes(
+        source, c->height * c->width, c->inputs, panel, count, piece_numbers);
   bool is_blocked = c->source_order == KERNELS_BLOCKS;
   int64_t next = c->take_right * (is_blocked ? LANES : c->groups * c->inputs);
   int64_t block = is_blocked ? c->height * c->width * LANES : LANES;

@@ -1,9 +1,10 @@
-// Sixteen vectors of sixteen numbers, turned.
+// Sixteen vectors of sixteen numbers, turned, and two of them zipped.
 
 #pragma once
 
 #include "Vectors.h"
 
+/// Numbers of two vectors side by side, eight of each from `from` on.
 #define ZIPPED(a, b, from) \
   __builtin_shufflevector( \
       a, b, from, 16 + from, 1 + from, 17 + from, 2 + from, 18 + from, 3 + from, 19 + from, \
@@ -24,5 +25,3 @@ INLINED void turn(words *rows) {
     for (int row = 0; row < LANES; row++) rows[row] = zipped[row];
   }
 }
-
-#undef ZIPPED

@@ -70,7 +70,7 @@ struct MatrixUnitTests {
   @Test("Long windows of one channel", arguments: 0..<6)
   func longWindows(seed: Int) throws {
     var maker = GraphMaker(seed: seed)
-    let (length, window) = (300 + 17 * seed, [64, 70, 100, 128, 200, 256][seed])
+    let (length, window) = (300 + 17 * seed, [64, 86, 90, 128, 200, 256][seed])
     let x = maker.input(seed % 2 == 0 ? [1, length] : [1, 3, length])
     let a = maker.node(
       "Conv", [x, maker.weight([18, 1] + (seed % 2 == 0 ? [window] : [2, window]), scale: 0.1)],
@@ -78,6 +78,19 @@ struct MatrixUnitTests {
         ? ["pads": .ints([seed, 2 * seed]), "strides": .ints([1 + 9 * seed])]
         : ["pads": .ints([1, seed, 0, 3]), "strides": .ints([1, 1 + seed])])
     try expectAgreement(maker.finish(a), seed: seed)
+  }
+
+  /// What the first layers of most networks have.
+  @Test("Wide windows of few channels", arguments: 0..<12)
+  func fewChannels(seed: Int) throws {
+    var maker = GraphMaker(seed: seed)
+    let (channels, step) = (2 + seed % 3, 1 + seed / 3 % 3)
+    let x = maker.input([channels, 13 + seed, 17 + 5 * seed])
+    let window = [1 + seed % 7, channels == 2 ? 15 : 7]
+    let a = maker.node(
+      "Conv", [x, maker.weight([20, channels] + window, scale: 0.1), maker.weight([20])],
+      ["pads": .ints([3, 2, 1, 3]), "strides": .ints([step, step])])
+    try expectAgreement(maker.finish(maker.node("Relu", [a])), seed: seed)
   }
 
   /// Every function that the kernel knows, with and without a residual, and one it does not know.
@@ -185,16 +198,18 @@ struct MatrixUnitTests {
     #expect(answer[each..<2 * each].contains { $0.isNaN })
   }
 
-  @Test("They are used where they are and may be", .enabled(if: Processor.hasMatrixUnits))
-  func choice() throws {
+  @Test(
+    "They are used where they are and may be", .enabled(if: Processor.hasMatrixUnits),
+    arguments: [(32, 3), (3, 7), (4, 5), (1, 64)])
+  func choice(channels: Int, width: Int) throws {
     var maker = GraphMaker(seed: 4)
-    let x = maker.input([32, 8, 8])
-    let graph = maker.finish(maker.node("Conv", [x, maker.weight([32, 32, 3, 3])]))
+    let x = maker.input([channels, 8, 80])
+    let graph = maker.finish(maker.node("Conv", [x, maker.weight([32, channels, 3, width])]))
     for families in [KernelFamilies.all, .minimalFiltering] {
       let model = try CPUModel(
         Compiler.compile(graph), options: LoadOptions(maximumBatch: 1, units: [1]),
         families: families, memory: MemoryPool())
-      let plan = try model.plan(samples: 1, inputShapes: [[1, 32, 8, 8]], units: 1)
+      let plan = try model.plan(samples: 1, inputShapes: [[1, channels, 8, 80]], units: 1)
       let isUsed = plan.steps.contains { $0.kernel is MatrixUnitKernel }
       #expect(isUsed == families.contains(.matrixUnits))
     }

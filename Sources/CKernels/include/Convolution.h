@@ -16,6 +16,8 @@ typedef enum {
   KERNELS_ROWS,
   /// In blocks of 16 channels, the last of which is filled with zeros.
   KERNELS_BLOCKS,
+  /// Channel by channel: of a source that has two to four, and windows without gaps.
+  KERNELS_PLANES,
 } kernels_order;
 
 typedef enum {
