@@ -98,6 +98,8 @@ static tile_limits limits(const kernels_convolution *c) {
 
 void kernels_convolution_plan(kernels_convolution *c, int64_t threads) {
   c->take_down = c->take_right = 1;
+  c->spread_down = larger(c->spread_down, 1);
+  c->spread_right = larger(c->spread_right, 1);
   if (c->window_height == 1 && c->window_width == 1 && c->top == 0 && c->left == 0) {
     c->take_down = c->step_down;
     c->take_right = c->step_right;

@@ -15,8 +15,8 @@ typedef struct {
   floats bias;
   const float *residual;
   float *target;
-  /// Where the first pixel's numbers lie, and from pixel to pixel.
-  int64_t first, distance;
+  /// Where the first pixel's numbers lie, from pixel to pixel, and from result to result.
+  int64_t first, distance, step;
   /// Outputs that are there.
   int64_t count;
   bool is_blocked;
@@ -36,7 +36,7 @@ INLINED void store_column(const column *at, int adds, const kernels_function *fu
   for (const segment *part = at->segments; part < at->end; part++) {
     const float *sums = at->sums + part->row * at->stride;
     int64_t place = at->first + part->place * at->distance;
-    for (int64_t row = 0; row < part->count; row++, sums += at->stride, place += at->distance) {
+    for (int64_t row = 0; row < part->count; row++, sums += at->stride, place += at->step) {
       floats x = *(const floats *)sums + at->bias;
       if (adds) x += load(at->residual, place, 0);
       store(finished(function, kind, x), at->target, place, 0, 0);
@@ -72,7 +72,7 @@ INLINED floats complete(const column *at, const float *sums, int64_t place) {
 static void store_part(const column *at, const kernels_function *function, int kind) {
   for (const segment *part = at->segments; part < at->end; part++)
     for (int64_t row = 0; row < part->count; row++) {
-      int64_t place = at->first + (part->place + row) * at->distance;
+      int64_t place = at->first + part->place * at->distance + row * at->step;
       floats x = complete(at, at->sums + (part->row + row) * at->stride, place);
       x = finished(function, kind, x);
       if (at->is_blocked) {
@@ -89,7 +89,8 @@ static void apply(const kernels_convolution *c, column *at) {
   for (const segment *part = at->segments; part < at->end; part++)
     for (int64_t row = 0; row < part->count; row++) {
       float *sums = at->sums + (part->row + row) * at->stride;
-      *(floats *)sums = complete(at, sums, at->first + (part->place + row) * at->distance);
+      int64_t place = at->first + part->place * at->distance + row * at->step;
+      *(floats *)sums = complete(at, sums, place);
     }
   at->bias = (floats){0};
   at->residual = 0;
@@ -109,18 +110,37 @@ static void finish_column(const kernels_convolution *c, column *at) {
   else store_part(at, function, kind);
 }
 
+/// Sixteen outputs from one on, of which so many are left.
+static column column_at(
+    const kernels_convolution *c, float *target, int64_t output, int64_t left) {
+  int64_t places = c->spread_down * c->spread_right, each = c->outputs / places;
+  int64_t plane = c->made_height * c->made_width * places;
+  column at = {
+      .target = target, .first = output, .distance = c->groups * c->outputs,
+      .is_blocked = c->target_order == KERNELS_BLOCKS};
+  if (at.is_blocked) {
+    at.distance = LANES;
+    at.first = output / LANES * plane * LANES;
+  }
+  if (places > 1) {
+    int64_t place = output / each, down = place / c->spread_right;
+    int64_t pixel = down * c->made_width * c->spread_right + place % c->spread_right;
+    at.first = (output % each / LANES * plane + pixel) * LANES;
+    left = c->channels - output % each;
+  }
+  at.step = at.distance * c->spread_right;
+  at.count = left < LANES ? left : LANES;
+  return at;
+}
+
 void finish_block(finished_block *block) {
   if (!block->sums) return;
   const kernels_convolution *c = block->convolution;
   const kernels_convolution_memory *memory = block->memory;
-  int64_t plane = c->made_height * c->made_width;
   for (int64_t tile = 0; tile < block->column_tiles; tile++) {
     int64_t output = block->output + tile * LANES, left = block->outputs - tile * LANES;
-    column at = {
-        .stride = block->column_tiles * LANES, .target = memory->target,
-        .count = left < LANES ? left : LANES, .is_blocked = c->target_order == KERNELS_BLOCKS};
-    at.distance = at.is_blocked ? LANES : c->groups * c->outputs;
-    at.first = at.is_blocked ? output / LANES * plane * LANES : output;
+    column at = column_at(c, memory->target, output, left);
+    at.stride = block->column_tiles * LANES;
     for (int64_t row = 0; row < block->row_tiles; row++) {
       const int32_t *first = block->tiles->first + block->tile + row;
       at.bias = load_some(memory->bias, output, 0, at.count);

@@ -164,7 +164,8 @@ typedef struct {
 
 static window_rows window_rows_of(const kernels_convolution *c, int64_t rows) {
   int64_t distance = c->step_down * c->pitch;
-  if (distance == c->made_width * c->step_right)
+  bool is_one = distance == c->made_width * c->step_right && c->spread_right == 1;
+  if (is_one && c->spread_down == 1)
     return (window_rows){.rows = 1, .width = rows * c->made_width, .distance = distance};
   return (window_rows){.rows = rows, .width = c->made_width, .distance = distance};
 }
@@ -190,7 +191,7 @@ static int64_t place_of(const kernels_convolution *c, int64_t sample, int64_t ro
   int64_t plane = c->made_height * c->made_width;
   int64_t blocks = up(c->groups * c->outputs, LANES);
   return (c->target_order == KERNELS_BLOCKS ? sample * blocks : sample) * plane
-      + row * c->made_width;
+      + row * c->made_width * c->spread_down * c->spread_right;
 }
 
 /// Results of a row, whose first window begins at `pixel`, that the last tile reaches.
@@ -216,7 +217,8 @@ static void add_row(
     tiles->start[tiles->count] = (int32_t)(pixel + done * c->step_right);
     tiles->first[tiles->count++] = *segments;
     int64_t count = smaller(width - done, TILE_ROWS);
-    tiles->segments[(*segments)++] = (segment){0, (int32_t)count, place + done};
+    tiles->segments[(*segments)++] =
+        (segment){0, (int32_t)count, place + done * c->spread_right};
   }
 }
 
@@ -230,7 +232,7 @@ void tiles_find(const kernels_convolution *c, const strip *strip, tile_list *til
     for (int64_t row = 0; row < windows.rows; row++) {
       add_row(c, pixel, windows.width, place, tiles, &segments);
       pixel += windows.distance;
-      place += windows.width;
+      place += windows.width * c->spread_down * c->spread_right;
     }
   }
   tiles->first[tiles->count] = segments;

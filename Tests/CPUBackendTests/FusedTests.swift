@@ -63,6 +63,18 @@ struct FusedTests {
     try expectAgreement(seed < 6 ? maker.finish(next, cut) : maker.finish(next), seed: seed)
   }
 
+  /// As detectors of text end, on whole vectors of pixels and on what is left of a row.
+  @Test("Transposed convolutions to one channel", arguments: 0..<6)
+  func oneOutput(seed: Int) throws {
+    var maker = GraphMaker(seed: seed, opset: 14)
+    let (channels, rows) = ([20, 32, 7][seed % 3], 1 + seed % 2)
+    let x = maker.input([channels, 3, [6, 16, 21, 33, 48, 1][seed]])
+    let w = maker.weight([channels, 1, rows, 2], scale: 0.3)
+    let spread = maker.node(
+      "ConvTranspose", seed < 3 ? [x, w] : [x, w, maker.weight([1])], ["strides": .ints([rows, 2])])
+    try expectAgreement(maker.finish(maker.node("Sigmoid", [spread])), seed: seed)
+  }
+
   @Test("Transposed convolutions whose windows overlap, with what follows", arguments: 0..<6)
   func overlapping(seed: Int) throws {
     var maker = GraphMaker(seed: seed, opset: 14)

@@ -130,6 +130,7 @@ void kernels_swish(uint16_t *numbers, int64_t count, float alpha);
 #include "Convolution.h"
 #include "Depthwise.h"
 #include "Elements.h"
+#include "OneOutput.h"
 #include "Pointwise.h"
 
 #endif

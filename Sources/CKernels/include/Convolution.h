@@ -62,6 +62,11 @@ typedef struct {
   int64_t top, left;
   kernels_order source_order, target_order;
   kernels_functions functions;
+  /// Rows and columns that each result becomes, as in a transposed convolution whose windows do not
+  /// overlap: the outputs are those of one place after the other, of one group, in blocks. 0 is 1.
+  int64_t spread_down, spread_right;
+  /// Outputs of a place that are there, where results are spread; blocks are filled with zeros.
+  int64_t channels;
 
   // What `kernels_convolution_plan` adds.
 

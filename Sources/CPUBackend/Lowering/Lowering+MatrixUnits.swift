@@ -35,13 +35,13 @@ extension Lowering {
     let residual = node.inputs.count > 3 ? node.inputs[3] : nil
     let functions = kernels_functions(shape.post.functions)
     convolution.functions = functions ?? kernels_functions()
-    let bias = node.inputs.count > 2 ? node.inputs[2] : nil
     let window = shape.window.kernel.reduce(1, *)
     let inputs = Int(convolution.inputs)
     let source = convolution.source_order == KERNELS_BLOCKS ? Layout.blocked : .plain
     let target = try append(
       convolution, (x, source), residual, (y, .blocked),
-      weights: (weights, w, (output: inputs * window, input: window, pixel: 1)), bias: bias)
+      weights: (weights, w, (output: inputs * window, input: window, pixel: 1)),
+      bias: bias(of: node, w))
     guard functions == nil else { return true }
     guard let form = descriptor(target), let after = Self.primitives(shape.post.functions, form)
     else { return false }
@@ -73,7 +73,39 @@ extension Lowering {
       ? (output: inner, input: 1, pixel: 1) : (output: 1, input: columns, pixel: 1)
     _ = try append(
       convolution, (a, .plain), residual, (y, .plain),
-      weights: (b.tensor, b.id, strides), bias: bias)
+      weights: (b.tensor, b.id, strides), bias: (bias.flatMap { constant($0) }, bias ?? b.id))
+    return true
+  }
+
+  private func bias(of node: Node, _ weights: ValueID) -> (tensor: Tensor?, id: ValueID) {
+    let bias = node.inputs.count > 2 ? node.inputs[2] : nil
+    return (bias.flatMap { constant($0) }, bias ?? weights)
+  }
+
+  /// A transposed convolution whose windows do not overlap: a product for each place of the window,
+  /// whose results are written where they belong.
+  ///
+  /// - Parameters:
+  ///   - shape: The product, with whole groups of channels for each place.
+  ///   - channels: Those of them that are there.
+  ///   - weights: Rows of inputs, as the product has them; and the bias for each of its outputs.
+  mutating func lowerSpread(
+    _ node: Node, _ shape: ConvolutionShape, window: [Int], channels: Int, _ weights: Tensor,
+    _ bias: Tensor?
+  ) throws(ModelError) -> Bool {
+    guard usesMatrixUnits, let x = node.inputs[0], let w = node.inputs[1], let y = node.outputs[0],
+      channels >= Self.leastOutputs, var convolution = described(shape),
+      convolution.source_order == KERNELS_BLOCKS,
+      let functions = kernels_functions(shape.post.functions)
+    else { return false }
+    convolution.functions = functions
+    (convolution.spread_down, convolution.spread_right) = (Int64(window[0]), Int64(window[1]))
+    convolution.channels = Int64(channels)
+    let inputs = Int(convolution.inputs)
+    _ = try append(
+      convolution, (x, .blocked), nil, (y, .blocked),
+      weights: (weights, w, (output: inputs, input: 1, pixel: 1)),
+      bias: (bias, self.bias(of: node, w).id))
     return true
   }
 
@@ -108,9 +140,10 @@ extension Lowering {
     return made
   }
 
-  /// Whether rows of windows of few channels, which lie side by side in a panel, fill three fifths of
-  /// the tiles that they take: those of 7×7 pixels of three channels do, those of 3×3, 5×5 and 11×11
-  /// are no faster than by oneDNN.
+  /// Whether rows of windows of few channels, which lie side by side in a panel, fill three fifths
+  /// of the tiles that they take.
+  ///
+  /// Those of 7×7 pixels of three channels do; others are no faster than by oneDNN.
   private func fillsTiles(_ shape: ConvolutionShape) -> Bool {
     let channels = shape.input[1]
     guard channels <= Self.mostPlanes, shape.groups == 1, shape.window.dilations.last == 1,
@@ -125,7 +158,7 @@ extension Lowering {
     _ convolution: kernels_convolution, _ x: (id: ValueID, layout: Layout),
     _ residual: ValueID?, _ y: (id: ValueID, layout: Layout),
     weights: (tensor: Tensor, id: ValueID, strides: (output: Int, input: Int, pixel: Int)),
-    bias: ValueID?
+    bias: (tensor: Tensor?, id: ValueID)
   ) throws(ModelError) -> Int {
     let kernel = MatrixUnitKernel(convolution, threads: nodeUnits)
     let packed = try model.weights.place(
@@ -138,8 +171,7 @@ extension Lowering {
       model.letGoWhileLoading(weights.tensor)
     }
     let added = try model.biasWeight(
-      bias.flatMap { constant($0) }, bias ?? weights.id,
-      count: Int(convolution.groups * convolution.outputs), layer: layer)
+      bias.tensor, bias.id, count: Int(convolution.groups * convolution.outputs), layer: layer)
     let source = try value(x.id, x.layout)
     let elder = try residual.map { (id) throws(ModelError) in try value(id, y.layout) }
     var operands: [Plan.Operand] = [

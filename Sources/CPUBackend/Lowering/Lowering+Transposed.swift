@@ -1,3 +1,4 @@
+import CKernels
 import COneDNN
 import Models
 import Reference
@@ -81,6 +82,13 @@ extension Lowering {
       window: try Window(plain, kernel: [1, 1], input: Array(input[2...])), channels: all,
       groups: 1,
       post: post)
+    let bias = node.inputs.count > 2 ? node.inputs[2] : nil
+    let turned = Self.turned(weights, rows: each)
+    let added = bias.flatMap { constant($0) }.map { Self.repeated($0, all / each, rows: each) }
+    if try lowerOneOutput(node, shape, window: window.kernel, turned, added) { return true }
+    if try lowerSpread(node, shape, window: window.kernel, channels: channels, turned, added) {
+      return true
+    }
     guard let (primitive, way, samples) = try choose(shape, x, y), samples == input[0],
       way.destination != .plain,
       let form = primitive.descriptor(dnnl_query_weights_md),
@@ -88,19 +96,15 @@ extension Lowering {
       let made = MemoryDescriptor(shape.output, way.outputType, way.destination),
       let flat = MemoryDescriptor([all], .float32, .plain)
     else { return false }
-    let bias = node.inputs.count > 2 ? node.inputs[2] : nil
-    let packed = try model.packedWeight(
-      Self.turned(weights, rows: each), w, as: form, layer: layer)
-    let added = try model.biasWeight(
-      bias.flatMap { constant($0) }.map { Self.repeated($0, all / each, rows: each) }, bias ?? w,
-      count: all, layer: layer)
+    let packed = try model.packedWeight(turned, w, as: form, layer: layer)
+    let sums = try model.biasWeight(added, bias ?? w, count: all, layer: layer)
     let source = try value(x, way.source, way.type)
     let product = try newBuffer(y, shape.output, way.destination, way.outputType)
     append(
       primitive,
       [
         (DNNL.source, from, .buffer(source)), (DNNL.weights, form, .weight(packed)),
-        (DNNL.bias, flat, .weight(added)), (DNNL.destination, made, .buffer(product)),
+        (DNNL.bias, flat, .weight(sums)), (DNNL.destination, made, .buffer(product)),
       ], writes: 1)
     let to: Layout = channels < block ? .plain : way.destination
     let kernel = InterleaveKernel(
@@ -110,6 +114,29 @@ extension Lowering {
     let target = try makeBuffer(y, to, way.outputType)
     steps.append(
       Plan.Step(kernel: kernel, operands: [.buffer(product), .buffer(target)], writes: 1))
+    return true
+  }
+
+  /// One channel, of windows of two columns.
+  private mutating func lowerOneOutput(
+    _ node: Node, _ shape: ConvolutionShape, window: [Int], _ weights: Tensor, _ bias: Tensor?
+  ) throws(ModelError) -> Bool {
+    let input = shape.input
+    guard stored == .float32, let x = node.inputs[0], let w = node.inputs[1],
+      let y = node.outputs[0], window[1] == 2, shape.output[1] == window.reduce(1, *),
+      let functions = kernels_functions(shape.post.functions),
+      let form = MemoryDescriptor(weights.shape, .float32, .blocked)
+    else { return false }
+    let kernel = OneOutputKernel(
+      samples: input[0], groups: (input[1] + MemoryDescriptor.block - 1) / MemoryDescriptor.block,
+      height: input[2], width: input[3], rows: window[0],
+      bias: bias?.withElements(as: Float.self) { $0[0] } ?? 0, functions: functions)
+    let packed = try model.packedWeight(weights, w, as: form, layer: layer)
+    let source = try value(x, .blocked)
+    let target = try makeBuffer(y, .plain)
+    steps.append(
+      Plan.Step(
+        kernel: kernel, operands: [.buffer(source), .weight(packed), .buffer(target)], writes: 1))
     return true
   }
 
