@@ -28,6 +28,12 @@ static int64_t row_bytes(const kernels_convolution *c) { return c->pitch * c->di
 
 // MARK: Plan
 
+bool kernels_convolution_fills_tiles(const kernels_convolution *c) {
+  if (c->groups != 1 || c->gap_right != 1 || c->inputs > PLANE_CHANNELS) return false;
+  int64_t taken = up(c->window_width * plane_depth(c->inputs), TILE_DEPTH) * TILE_DEPTH;
+  return c->window_width * c->inputs * 5 >= taken * 3;
+}
+
 /// How a pixel's channels lie in a panel: so that the fewest steps are needed.
 static void plan_steps(kernels_convolution *c) {
   bool is_blocked = c->source_order == KERNELS_BLOCKS;

@@ -86,6 +86,10 @@ typedef struct {
   int64_t scratch;
 } kernels_convolution;
 
+/// Whether rows of windows of few channels, which lie side by side in a panel, fill three fifths of
+/// the tiles that they take: those of 7×7 pixels of three channels do, those of 3×3 do not.
+bool kernels_convolution_fills_tiles(const kernels_convolution *convolution);
+
 /// Completes a convolution for so many threads.
 void kernels_convolution_plan(kernels_convolution *convolution, int64_t threads);
 

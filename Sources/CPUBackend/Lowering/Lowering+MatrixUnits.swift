@@ -13,8 +13,6 @@ import Vocabulary
 extension Lowering {
   /// Channels below which tiles are mostly empty.
   private static let leastDepth = 16
-  /// Channels whose planes the kernel puts side by side.
-  private static let mostPlanes = 4
   /// Outputs below which they are.
   private static let leastOutputs = 8
 
@@ -116,7 +114,7 @@ extension Lowering {
     let block = MemoryDescriptor.block
     guard (3...4).contains(input.count), window.before.allSatisfy({ $0 >= 0 }),
       shape.groups == 1 || (inputs % block == 0 && outputs % block == 0),
-      inputs >= Self.leastDepth || fillsTiles(shape), outputs >= Self.leastOutputs,
+      outputs >= Self.leastOutputs,
       !input.contains(0), !output.contains(0),
       [input, output].allSatisfy({ $0.elementCount <= Int(Int32.max) })
     else { return nil }
@@ -135,22 +133,10 @@ extension Lowering {
     (made.gap_down, made.gap_right) = sizes(window.dilations, 1)
     (made.top, made.left) = sizes(window.before, 0)
     (made.source_order, made.target_order) = (KERNELS_BLOCKS, KERNELS_BLOCKS)
+    guard inputs < Self.leastDepth else { return made }
     // One channel is the same in every order.
-    if inputs < Self.leastDepth { made.source_order = inputs == 1 ? KERNELS_ROWS : KERNELS_PLANES }
-    return made
-  }
-
-  /// Whether rows of windows of few channels, which lie side by side in a panel, fill three fifths
-  /// of the tiles that they take.
-  ///
-  /// Those of 7×7 pixels of three channels do; others are no faster than by oneDNN.
-  private func fillsTiles(_ shape: ConvolutionShape) -> Bool {
-    let channels = shape.input[1]
-    guard channels <= Self.mostPlanes, shape.groups == 1, shape.window.dilations.last == 1,
-      let width = shape.window.kernel.last
-    else { return false }
-    let taken = (width * (channels < 3 ? channels : Self.mostPlanes) + 31) / 32 * 32
-    return width * channels * 5 >= taken * 3
+    made.source_order = inputs == 1 ? KERNELS_ROWS : KERNELS_PLANES
+    return kernels_convolution_fills_tiles(&made) ? made : nil
   }
 
   /// Appends the kernel, and returns the buffer of its result.
