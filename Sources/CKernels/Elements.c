@@ -1,9 +1,9 @@
 #include "CKernels.h"
 #include "Functions.h"
 
-/// To 2e-7 of it: where it is small a series, as the difference of two numbers near 1 keeps little.
+/// To 4e-7 of it: where it is small a series, as the difference of two numbers near 1 keeps little.
 INLINED floats hyperbolic_tangent(floats x) {
-  floats square = x * x, sum = square * (1382.0f / 155925) * -1.0f + 62.0f / 2835;
+  floats square = x * x, sum = 62.0f / 2835 - square * (1382.0f / 155925);
   sum = sum * square - 17.0f / 315;
   sum = sum * square + 2.0f / 15;
   sum = sum * square - 1.0f / 3;

@@ -63,6 +63,23 @@ struct FusedTests {
     try expectAgreement(seed < 6 ? maker.finish(next, cut) : maker.finish(next), seed: seed)
   }
 
+  /// Lines, pictures and volumes as they come, and pictures whose channels lie in groups.
+  @Test("Resizing of every number of axes, in every layout", arguments: 0..<12)
+  func resizing(seed: Int) throws {
+    var maker = GraphMaker(seed: seed, opset: 13)
+    let shape = [[20, 6], [20, 5, 6], [17, 5, 6], [3, 2, 5, 6]][seed % 4]
+    let mode = ["nearest", "linear", "cubic"][seed / 4]
+    var x = maker.input(shape)
+    if shape.count == 3 {
+      x = maker.node("Conv", [x, maker.weight([shape[0], shape[0], 1, 1], scale: 0.3)])
+    }
+    let scales = [Float](repeating: 1, count: shape.count - 1) + [seed % 4 == 0 ? 1 : 1.5, 2]
+    let y = maker.node(
+      "Resize", [x, maker.constant([], [0]), maker.constant(scales, [scales.count])],
+      ["mode": .string(mode), "nearest_mode": .string("floor")])
+    try expectAgreement(maker.finish(y), seed: seed)
+  }
+
   /// As detectors of text end, on whole vectors of pixels and on what is left of a row.
   @Test("Transposed convolutions to one channel", arguments: 0..<6)
   func oneOutput(seed: Int) throws {

@@ -32,17 +32,15 @@ extension Lowering {
     let source = try value(x, layout, type)
     let target = try makeBuffer(y, layout, type)
     let block = MemoryDescriptor.block
-    let side =
+    let (planes, side) =
       switch layout {
-      case .plain: 1
-      case .blocked: block
-      case .channelsLast: input[1]
+      case .plain: (input.dropLast(2).reduce(1, *), 1)
+      case .blocked: (input[0] * ((input[1] + block - 1) / block), block)
+      case .channelsLast: (input[0], input[1])
       }
-    let channels = layout == .blocked ? (input[1] + block - 1) / block * block : input[1]
     let kernel = ResizeKernel(
-      planes: input.dropLast(2).reduce(1, *) / input[1] * channels / side,
-      height: input[input.count - 2], width: input[input.count - 1], rows: rows, columns: columns,
-      pixelBytes: side * type.byteSize)
+      planes: planes, height: input[input.count - 2], width: input[input.count - 1], rows: rows,
+      columns: columns, pixelBytes: side * type.byteSize)
     steps.append(
       Plan.Step(kernel: kernel, operands: [.buffer(source), .buffer(target)], writes: 1))
     return true
